@@ -1,0 +1,1 @@
+//! Latency and throughput benches with HDR histograms.

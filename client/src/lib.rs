@@ -1,0 +1,1 @@
+//! What applications link: lock-free reads and wait-free writes of replicated state.

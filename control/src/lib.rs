@@ -1,0 +1,1 @@
+//! The Latticed daemon and its command-line tool.

@@ -1,0 +1,1 @@
+//! The replicated data types of Latticed: pure join semilattices.

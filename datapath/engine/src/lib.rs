@@ -1,0 +1,27 @@
+//! The replication engine of one shard, sans-IO and deterministic.
+//!
+//! ```text
+//!   local op ──> apply ─┐                                 ┌──> publications (Publisher)
+//!                       ├─> keys, vector, log ──> commit ─┤
+//!   frame ────> receive ┘                                 └──> frames (transmit)
+//!   clock ────> tick      acknowledgements, retransmission, anti-entropy, state sync
+//! ```
+//!
+//! Nothing here opens a socket, maps a file, reads a clock or draws a random number of its own: frames, operations and
+//! instants are handed in, effects are pulled out. Two engines fed the same inputs in the same order do the same
+//! things, which is what lets a simulator run this very code.
+//!
+//! The protocol is server-wide causality (Gonçalves et al., DAIS 2015; DottedDB, SRDS 2017) over delta-state CRDTs
+//! (Almeida et al., JPDC 2018); ARCHITECTURE.md numbers its rules, and the comments here name them.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod ops;
+mod publisher;
+mod stats;
+
+pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant};
+pub use ops::{Applied, LocalOp, OpError};
+pub use publisher::{Published, Publisher};
+pub use stats::{DropReason, EngineStats, PeerStatus};

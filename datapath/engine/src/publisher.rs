@@ -1,0 +1,25 @@
+//! Where the engine's state becomes visible.
+
+use lattice_crdt::Kind;
+
+/// What a publication led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Readers see it.
+    Visible,
+    /// There was no room: the state is merged and replicated all the same, and counted as unpublished.
+    Full,
+}
+
+/// A published segment, as the engine sees it. `Cell` is the publisher's own name for a key's place; the engine keeps
+/// one per key and hands it back, so that a publication needs no lookup.
+pub trait Publisher {
+    /// Finds or makes the place of a key. `None`: full.
+    fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32>;
+    /// Publishes a value of one word: a counter as `i64` bits, a flag as 0 or 1.
+    fn word(&mut self, cell: u32, value: u64) -> Published;
+    /// Publishes a register's bytes.
+    fn bytes(&mut self, cell: u32, value: &[u8]) -> Published;
+    /// Publishes that an element is a member, or is not. Idempotent.
+    fn element(&mut self, cell: u32, element: &[u8], present: bool) -> Published;
+}

@@ -1,0 +1,101 @@
+//! Counters of one engine, and why it dropped what it dropped.
+
+/// Why a frame, or the rest of one, had no effect. Nothing is lost by it: repair brings the operations again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DropReason {
+    /// Not a frame of this cluster and version; the wire codec says why.
+    #[error("wire: {0}")]
+    Wire(#[from] lattice_wire::WireError),
+    /// A record in a frame that is otherwise whole does not decode.
+    #[error("record: {0}")]
+    Record(#[from] lattice_wire::RecordError),
+    /// The frame is for another node.
+    #[error("for another node")]
+    OtherNode,
+    /// The frame is for another shard.
+    #[error("for another shard")]
+    OtherShard,
+    /// The sender is not a configured peer.
+    #[error("unknown sender")]
+    UnknownPeer,
+    /// The sender claims this node's own id.
+    #[error("claims to come from this node")]
+    OwnNode,
+    /// The frame belongs to a session that is over.
+    #[error("stale session")]
+    StaleSession,
+    /// Accepting it would exceed the out-of-order ranges, actors or pre-removed dots that may be held.
+    #[error("out-of-order bound reached")]
+    OutOfOrderBound,
+    /// It makes no sense in the present state of the lane or sync.
+    #[error("unexpected")]
+    Unexpected,
+}
+
+/// Counters of one engine since it began. All monotonic but those that say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Local operations applied.
+    pub ops_applied: u64,
+    /// Local operations refused with an error.
+    pub ops_refused: u64,
+    /// Local increments that shared the record of an earlier one.
+    pub ops_coalesced: u64,
+    /// Records appended to the log.
+    pub records_logged: u64,
+    /// Frames received and decoded.
+    pub frames_received: u64,
+    /// Frames handed out for transmission.
+    pub frames_sent: u64,
+    /// Records merged.
+    pub records_merged: u64,
+    /// Records skipped because their dot was covered.
+    pub records_duplicate: u64,
+    /// Records skipped because a running sync covers them.
+    pub records_in_sync: u64,
+    /// Frames dropped by the wire codec.
+    pub dropped_wire: u64,
+    /// Frames with a record that does not decode.
+    pub dropped_record: u64,
+    /// Frames for another node or shard, or from a node that is not a peer.
+    pub dropped_address: u64,
+    /// Frames of a session that is over.
+    pub dropped_stale_session: u64,
+    /// Frames refused at an out-of-order bound.
+    pub dropped_out_of_order_bound: u64,
+    /// Frames that made no sense in the present state.
+    pub dropped_unexpected: u64,
+    /// Data frames sent again.
+    pub frames_retransmitted: u64,
+    /// Retransmission timeouts.
+    pub retransmission_timeouts: u64,
+    /// State syncs asked for, completed and abandoned by this node as receiver.
+    pub syncs_requested: u64,
+    /// See `syncs_requested`.
+    pub syncs_completed: u64,
+    /// See `syncs_requested`.
+    pub syncs_abandoned: u64,
+    /// State syncs served to peers.
+    pub syncs_served: u64,
+    /// Publications for which the segment had no room.
+    pub unpublished: u64,
+    /// Gauge: keys held.
+    pub keys: u64,
+    /// Gauge: pre-removed dots held.
+    pub pre_removed: u64,
+}
+
+/// One peer as this engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its node id.
+    pub node: u16,
+    /// A session is established and it was heard within the peer timeout.
+    pub up: bool,
+    /// Own operations that it has not acknowledged contiguously.
+    pub unacknowledged_seqs: u64,
+    /// Its last heartbeat showed the same state and vector digest as this engine has now.
+    pub converged: bool,
+    /// Smoothed round trip, nanoseconds; 0 before the first sample.
+    pub smoothed_rtt_ns: u64,
+}

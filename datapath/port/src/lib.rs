@@ -1,0 +1,1 @@
+//! Ways to move frames: AF_XDP, UDP sockets and memory.

@@ -1,0 +1,1 @@
+//! The published shared-memory segment: layout, writer, readers and client rings.

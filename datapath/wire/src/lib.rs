@@ -1,0 +1,1 @@
+//! Latticed frames and delta records: one encoder, one decoder.

@@ -1,0 +1,1 @@
+//! The pinned polling loop that joins port, engine and segment.
