@@ -1,0 +1,73 @@
+//! The configuration of one daemon: one TOML file, read and validated as a whole before anything is touched.
+//!
+//! ```text
+//!   text ──> toml (with spans) ──> parse: sections, keys, types, ranges ──> validate: what must fit together ──> Config
+//!                     │                          │                                    │
+//!                     └───────────── Problem { line, key, found, expected } ──────────┘   all of them at once
+//! ```
+//!
+//! A file with mistakes yields every mistake, each with its line, the key, what was wrong and what would be right; a
+//! key that does not exist is a mistake too, with the nearest key that does. A [`Config`] that exists has passed all
+//! checks that need no machine: whether the address, the cores and the directory exist here is found at the start.
+//!
+//! `config/latticed.toml` is the commented reference; a test holds that it says exactly what the defaults are.
+
+mod defaults;
+mod parse;
+mod reader;
+mod report;
+mod schema;
+mod validate;
+
+pub use report::{ConfigErrors, Problem};
+pub use schema::{
+    Cluster, Config, Idle, Limits, MAX_PEERS, Network, Node, Paths, Peer, PortChoice, Timers, Workers,
+};
+
+use std::path::Path;
+
+/// Why a configuration file could not be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error(
+        "can't read the configuration file {path}: {source}; give an existing, readable file with --config FILE"
+    )]
+    Read {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file was read and is wrong.
+    #[error(transparent)]
+    Invalid(#[from] ConfigErrors),
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the file is unreadable, or wrong, with every mistake in it.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| LoadError::Read { path: path.display().to_string(), source })?;
+        Ok(Self::parse(&text, &path.display().to_string())?)
+    }
+
+    /// Parses and validates the text of a file; `origin` is its name in messages.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`]: every mistake, in the order of lines.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigErrors> {
+        let mut report = report::Report::new(text);
+        let config = parse::parse(text, &mut report);
+        if report.is_empty() {
+            validate::validate(&config, &mut report);
+        }
+        report.into_result(config, origin)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! From the text to a [`Config`]: which keys there are, and what each may hold by itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use toml::de::DeTable;
+
+use super::defaults;
+use super::reader::Section;
+use super::report::Report;
+use super::schema::{Cluster, Config, Idle, Limits, Network, Node, Paths, Peer, PortChoice, Timers, Workers};
+
+/// Largest node id; the one above it means "any node" in a frame.
+const MAX_NODE_ID: u64 = 65_534;
+/// Cores that may be named: the size of Linux's static CPU set.
+const MAX_CORE: u64 = 1023;
+/// An hour: beyond it a timer is a mistake.
+const MAX_TIMER_MS: u64 = 3_600_000;
+
+const NAME_RULE: &str = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
+const NODE_ID_RULE: &str = "an integer from 1 to 65534, different on every node";
+const ADDRESS_RULE: &str = "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\"";
+
+/// Parses the text. What is wrong goes to the report; the value is only of use when that stayed empty.
+pub(super) fn parse(text: &str, report: &mut Report) -> Config {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let line = report.line_of(&error.span().unwrap_or(0..0));
+        report.problem(line, "", format!("not TOML: {}", error.message().trim()), "see https://toml.io");
+    }
+    let mut root = Section::new("", Some(document.get_ref()), 1, report);
+    let cluster = cluster(root.section("cluster"));
+    let node = node(root.section("node"));
+    let network = network(root.section("network"));
+    let workers = workers(root.section("workers"));
+    let paths = paths(root.section("paths"), &node.name);
+    let limits = limits(root.section("limits"));
+    let timers = timers(root.section("timers"));
+    let mut peers = Vec::new();
+    root.tables("peers", |section| peers.extend(peer(section)));
+    root.finish();
+    Config { cluster, node, network, workers, paths, limits, timers, peers }
+}
+
+/// A name that is also a file name.
+fn name(text: &str) -> Option<String> {
+    let ok = (1..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    ok.then(|| text.to_owned())
+}
+
+fn cluster(mut section: Section<'_, '_>) -> Cluster {
+    let name = section
+        .required("name", &format!("the cluster's name, the same on every node: {NAME_RULE}"), |section| {
+            section.string("name", NAME_RULE, name)
+        })
+        .unwrap_or_default();
+    let max_shards = lattice_crdt::limits::MAX_SHARDS as u64;
+    let shards = section
+        .power_of_two("shards", 1..=max_shards)
+        .and_then(|shards| u16::try_from(shards).ok())
+        .unwrap_or(defaults::SHARDS);
+    section.finish();
+    Cluster { name, shards }
+}
+
+fn node_id(section: &mut Section<'_, '_>) -> Option<u16> {
+    section
+        .required("id", NODE_ID_RULE, |section| section.integer("id", 1..=MAX_NODE_ID))
+        .and_then(|id| u16::try_from(id).ok())
+}
+
+fn node(mut section: Section<'_, '_>) -> Node {
+    let id = node_id(&mut section).unwrap_or_default();
+    let name = section.string("name", NAME_RULE, name).unwrap_or_else(|| defaults::node_name(id));
+    section.finish();
+    Node { id, name }
+}
+
+fn network(mut section: Section<'_, '_>) -> Network {
+    let address = section
+        .required("address", ADDRESS_RULE, |section| section.address("address"))
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    // 15 bytes: IFNAMSIZ (linux/if.h) less its terminating zero.
+    let interface = section.string("interface", "the name of an interface, 1 to 15 characters", |text| {
+        let ok = (1..=15).contains(&text.len()) && !text.contains(['/', ' ', '\0']);
+        ok.then(|| text.to_owned())
+    });
+    let base_port = section
+        .integer("base_port", 1..=65_535)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(defaults::BASE_PORT);
+    let choices = [("auto", PortChoice::Auto), ("xdp", PortChoice::Xdp), ("udp", PortChoice::Udp)];
+    let port = section.choice("port", &choices).unwrap_or(PortChoice::Auto);
+    section.finish();
+    Network { address, interface, base_port, port }
+}
+
+fn workers(mut section: Section<'_, '_>) -> Workers {
+    let defaults = Workers::default();
+    let cores = section
+        .integers("cores", 0..=MAX_CORE, lattice_crdt::limits::MAX_SHARDS)
+        .map(|cores| cores.into_iter().filter_map(|core| usize::try_from(core).ok()).collect())
+        .unwrap_or(defaults.cores);
+    let choices = [("busy", Idle::Busy), ("yield", Idle::Yield), ("sleep", Idle::Sleep)];
+    let idle = section.choice("idle", &choices).unwrap_or(defaults.idle);
+    section.finish();
+    Workers { cores, idle }
+}
+
+fn paths(mut section: Section<'_, '_>, node_name: &str) -> Paths {
+    let directory = section
+        .string(
+            "directory",
+            "an absolute path, best on tmpfs, such as \"/dev/shm/latticed/host-a\"",
+            |text| {
+                let path = PathBuf::from(text);
+                (path.is_absolute() && !text.contains('\0')).then_some(path)
+            },
+        )
+        .unwrap_or_else(|| defaults::directory(node_name));
+    section.finish();
+    Paths { directory }
+}
+
+/// Reads integers into fields of the same name, within their ranges; an absent key leaves the default.
+macro_rules! integers {
+    ($section:ident, $into:ident, $($read:ident $field:ident $range:expr;)+) => {
+        $(if let Some(value) = $section.$read(stringify!($field), $range).and_then(|v| v.try_into().ok()) {
+            $into.$field = value;
+        })+
+    };
+}
+
+fn limits(mut section: Section<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    let max_actors = lattice_crdt::limits::MAX_ACTORS as u64;
+    integers!(section, limits,
+        integer max_keys 1..=1 << 24;
+        integer log_bytes 1 << 16..=1 << 32;
+        power_of_two log_records 1 << 6..=1 << 24;
+        integer max_actors 2..=max_actors;
+        integer max_ranges_per_actor 1..=1 << 12;
+        integer max_pre_removed 1..=1 << 20;
+        integer max_window_frames 1..=1 << 14;
+        integer max_burst_ops 1..=1 << 16;
+        integer segment_cells_per_worker 64..=1 << 26;
+        integer segment_extent_bytes_per_worker 1 << 16..=1 << 36;
+        power_of_two change_ring_entries 64..=1 << 24;
+        power_of_two submission_slots 32..=1 << 16;
+        power_of_two completion_slots 16..=1 << 16;
+        integer max_clients 1..=1 << 14;
+        power_of_two umem_frames_per_worker 256..=1 << 18;
+    );
+    section.finish();
+    limits
+}
+
+fn timers(mut section: Section<'_, '_>) -> Timers {
+    let mut timers = Timers::default();
+    integers!(section, timers,
+        integer heartbeat_ms 1..=MAX_TIMER_MS;
+        integer peer_timeout_ms 1..=MAX_TIMER_MS;
+        integer hello_ms 1..=MAX_TIMER_MS;
+        integer ack_delay_ms 1..=MAX_TIMER_MS;
+        integer min_rto_ms 1..=MAX_TIMER_MS;
+        integer max_rto_ms 1..=MAX_TIMER_MS;
+        integer anti_entropy_ms 1..=MAX_TIMER_MS;
+        integer sync_timeout_ms 1..=MAX_TIMER_MS;
+        integer max_clock_skew_ms 1..=MAX_TIMER_MS;
+        integer segment_heartbeat_timeout_ms 10..=MAX_TIMER_MS;
+        integer neighbour_refresh_ms 10..=MAX_TIMER_MS;
+    );
+    section.finish();
+    timers
+}
+
+fn peer(section: &mut Section<'_, '_>) -> Option<Peer> {
+    let id = node_id(section);
+    let address = section.required("address", ADDRESS_RULE, |section| section.address("address"));
+    Some(Peer { id: id?, address: address? })
+}

@@ -1,0 +1,204 @@
+//! The configuration as the daemon uses it: typed, complete, validated. Which file keys these are says `parse`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Peers that a daemon may have: one actor each and its own must fit a shard's version vector, with room for the dead
+/// epochs of restarted nodes.
+pub const MAX_PEERS: usize = 127;
+
+/// Everything that one daemon is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[cluster]`: the same on every node.
+    pub cluster: Cluster,
+    /// `[node]`: who this one is.
+    pub node: Node,
+    /// `[network]`.
+    pub network: Network,
+    /// `[workers]`.
+    pub workers: Workers,
+    /// `[paths]`.
+    pub paths: Paths,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[timers]`.
+    pub timers: Timers,
+    /// `[[peers]]`: every other node. A peer's index here is its slot in workers and ports.
+    pub peers: Vec<Peer>,
+}
+
+/// `[cluster]`: must be equal on all nodes, or they do not understand each other's frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name; its hash is the tag that every frame carries.
+    pub name: String,
+    /// Parts of the keyspace, a power of two up to 64.
+    pub shards: u16,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Unique in the cluster, 1 to 65534.
+    pub id: u16,
+    /// For people and for the default directory.
+    pub name: String,
+}
+
+/// How frames are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortChoice {
+    /// AF_XDP in driver mode, else in generic mode, else UDP, saying which and why.
+    Auto,
+    /// AF_XDP in either mode, or no start.
+    Xdp,
+    /// Kernel UDP sockets.
+    Udp,
+}
+
+/// `[network]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// This node's address, the one that peers are told.
+    pub address: IpAddr,
+    /// The interface; found by the address when absent.
+    pub interface: Option<String>,
+    /// UDP port of shard 0; shard s uses `base_port + s`.
+    pub base_port: u16,
+    /// How frames are moved.
+    pub port: PortChoice,
+}
+
+/// What a worker does when a turn of its loop found nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on: a core of its own, the lowest latency.
+    Busy,
+    /// Yields its core to others that want it.
+    Yield,
+    /// Spins a little, then sleeps until a frame or a client wakes it.
+    Sleep,
+}
+
+/// `[workers]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// One pinned worker per entry; shard s belongs to worker s modulo their number.
+    pub cores: Vec<usize>,
+    /// What a worker does when idle.
+    pub idle: Idle,
+}
+
+/// `[paths]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Holds the segment, the admin socket and the lock; on tmpfs, so that publication never waits for a disk.
+    pub directory: PathBuf,
+}
+
+impl Paths {
+    /// The published segment.
+    #[must_use]
+    pub fn segment(&self) -> PathBuf {
+        self.directory.join("segment")
+    }
+
+    /// The Unix socket of clients and of `latticectl`.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("daemon.sock")
+    }
+
+    /// Locked by the running daemon.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+}
+
+/// `[limits]`: a bound on everything that can grow. Per shard unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Keys that local writes may create; what peers created is merged beyond it.
+    pub max_keys: usize,
+    /// Bytes of the log of own operations; a peer that falls out of it gets a state sync.
+    pub log_bytes: usize,
+    /// Operations that the log can index, a power of two.
+    pub log_records: usize,
+    /// Actors (nodes, and epochs of nodes) in the version vector.
+    pub max_actors: usize,
+    /// Out-of-order ranges per actor before further out-of-order frames are refused.
+    pub max_ranges_per_actor: usize,
+    /// Removals known before the operation that they remove.
+    pub max_pre_removed: usize,
+    /// Unacknowledged frames to one peer.
+    pub max_window_frames: usize,
+    /// Local operations between two commits.
+    pub max_burst_ops: usize,
+    /// Keys that a worker can publish.
+    pub segment_cells_per_worker: u32,
+    /// Bytes of register values, set members and long keys that a worker can publish.
+    pub segment_extent_bytes_per_worker: u64,
+    /// Publications that a watcher may lag behind before it has to rescan, a power of two.
+    pub change_ring_entries: u32,
+    /// Slots of 64 bytes in each client's submission ring of one worker, a power of two.
+    pub submission_slots: u32,
+    /// Refusals that a client may leave unread at one worker, a power of two.
+    pub completion_slots: u32,
+    /// Connections to the admin socket at a time.
+    pub max_clients: usize,
+    /// AF_XDP frames per worker (4 KiB each), a power of two.
+    pub umem_frames_per_worker: u32,
+}
+
+/// `[timers]`, milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Period of heartbeats to each peer and shard.
+    pub heartbeat_ms: u64,
+    /// Silence after which a peer counts as down.
+    pub peer_timeout_ms: u64,
+    /// Period of hellos to a peer without a session.
+    pub hello_ms: u64,
+    /// Longest that an acknowledgement waits.
+    pub ack_delay_ms: u64,
+    /// Lower bound of the retransmission timeout.
+    pub min_rto_ms: u64,
+    /// Upper bound of the retransmission timeout.
+    pub max_rto_ms: u64,
+    /// Mean period of vectors to one random peer.
+    pub anti_entropy_ms: u64,
+    /// Standstill after which a state sync is abandoned.
+    pub sync_timeout_ms: u64,
+    /// How far this node's clock may run ahead of its peers before it refuses its own register writes.
+    pub max_clock_skew_ms: u64,
+    /// Age of a worker's heartbeat from which applications take the daemon for dead.
+    pub segment_heartbeat_timeout_ms: u64,
+    /// Period of asking the kernel for the peers' next hops (AF_XDP only).
+    pub neighbour_refresh_ms: u64,
+}
+
+/// One of `[[peers]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its node id.
+    pub id: u16,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+impl Config {
+    /// What every frame carries so that another cluster's are told apart: the first 4 bytes of xxh64 of the name.
+    #[must_use]
+    pub fn cluster_tag(&self) -> u32 {
+        let [a, b, c, d, ..] = xxhash_rust::xxh64::xxh64(self.cluster.name.as_bytes(), 0).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// The UDP port of a shard.
+    #[must_use]
+    pub fn udp_port(&self, shard: u16) -> u16 {
+        self.network.base_port.saturating_add(shard)
+    }
+}

@@ -1,0 +1,224 @@
+use super::schema::{Config, Idle, PortChoice};
+
+const REFERENCE: &str = include_str!("../../../config/latticed.toml");
+
+/// The keys without a default, as the reference has them.
+const MINIMAL: &str = "[cluster]\nname = \"demo\"\n[node]\nid = 1\n[network]\naddress = \"10.77.0.1\"\n";
+
+/// The problems of a text as `line: key: found; expected`.
+fn problems(text: &str) -> Vec<String> {
+    match Config::parse(text, "test.toml") {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(errors) => errors.problems.iter().map(|p| format!("{}: {p}", p.line)).collect(),
+    }
+}
+
+/// Asserts that a text has exactly one problem that begins like this.
+#[track_caller]
+fn assert_problem(text: &str, beginning: &str) {
+    let problems = problems(text);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with(beginning), "{:?} does not begin with {beginning:?}", problems[0]);
+}
+
+/// A good file with lines added at its end; their first is line 7.
+fn with(lines: &str) -> String {
+    format!("{MINIMAL}{lines}\n")
+}
+
+#[test]
+fn reference_equals_the_defaults() {
+    let reference = Config::parse(REFERENCE, "config/latticed.toml").expect("the reference is valid");
+    let minimal = Config::parse(MINIMAL, "minimal").expect("the minimal file is valid");
+    assert_eq!(reference, minimal);
+}
+
+#[test]
+fn reference_names_every_key() {
+    // The reader lists the keys that it knows when it meets one that is like none of them.
+    let extra = "zzzzzzzz = 1\n";
+    for section in ["cluster", "node", "network", "workers", "paths", "limits", "timers"] {
+        let text = REFERENCE.replace(&format!("\n[{section}]"), &format!("\n[{section}]\n{extra}#"));
+        let problem = problems(&text).remove(0);
+        let known = problem.rsplit("known here: ").next().unwrap_or_default();
+        for key in known.split(", ") {
+            let (value, comment) = (format!("\n{key} = "), format!("\n# {key} = "));
+            assert!(REFERENCE.contains(&value) || REFERENCE.contains(&comment), "[{section}] lacks {key}");
+        }
+    }
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let text = "[cluster]\nname = \"c\"\nshards = 8\n[node]\nid = 3\nname = \"host-c\"\n[network]\naddress = \"fd00::3\"\n\
+                interface = \"veth0\"\nbase_port = 9000\nport = \"xdp\"\n[workers]\ncores = [1, 0]\nidle = \"busy\"\n\
+                [limits]\nmax_clients = 7\n[timers]\nheartbeat_ms = 20\n[[peers]]\nid = 1\naddress = \"fd00::1\"\n";
+    let config = Config::parse(text, "full").expect("valid");
+    assert_eq!((config.cluster.shards, config.node.id, config.udp_port(7)), (8, 3, 9007));
+    assert_eq!((config.network.port, config.workers.idle), (PortChoice::Xdp, Idle::Busy));
+    assert_eq!(config.network.interface.as_deref(), Some("veth0"));
+    assert_eq!(config.workers.cores, [1, 0]);
+    assert_eq!((config.limits.max_clients, config.timers.heartbeat_ms), (7, 20));
+    assert_eq!(config.paths.socket().to_str(), Some("/dev/shm/latticed/host-c/daemon.sock"));
+    assert_eq!(config.peers.len(), 1);
+}
+
+#[test]
+fn the_cluster_tag_is_of_the_name() {
+    let config = Config::parse(MINIMAL, "minimal").expect("valid");
+    let hash = xxhash_rust::xxh64::xxh64(b"demo", 0);
+    assert_eq!(config.cluster_tag().to_le_bytes(), hash.to_le_bytes()[..4]);
+}
+
+#[test]
+fn each_mistake_is_told_with_its_line() {
+    let cases = [
+        ("[limits]\nmax_keys = 0", "8: limits.max_keys: is 0; expected an integer from 1 to 16777216"),
+        ("[limits]\nmax_keys = -1", "8: limits.max_keys: is -1; expected an integer"),
+        (
+            "[limits]\nmax_keys = 99999999999999999999",
+            "8: limits.max_keys: is 99999999999999999999; expected",
+        ),
+        ("[limits]\nmax_keys = \"many\"", "8: limits.max_keys: is \"many\"; expected an integer"),
+        ("[limits]\nlog_records = 1000", "8: limits.log_records: is 1000; expected a power of two"),
+        (
+            "[workers]\nidle = \"yeild\"",
+            "8: workers.idle: is \"yeild\"; expected one of \"busy\", \"yield\", \"sleep\"; did you mean \"yield\"?",
+        ),
+        ("[workers]\nidle = true", "8: workers.idle: is true; expected one of"),
+        ("[workers]\ncores = []", "8: workers.cores: is a list of 0; expected a list of 1 to 64"),
+        ("[workers]\ncores = [0,\n 0]", "9: workers.cores: names 0 twice; expected"),
+        ("[workers]\ncores = [0, 1.5]", "8: workers.cores: holds an item that is 1.5; expected"),
+        ("[workers]\ncores = 1", "8: workers.cores: is 1; expected a list"),
+        ("[workers]\ncores = [0,1,2,3,4]", "8: workers.cores: names 5 cores, but there are 4 shards"),
+        (
+            "[paths]\ndirectory = \"relative\"",
+            "8: paths.directory: is \"relative\"; expected an absolute path",
+        ),
+        ("[timers]\nheartbeat_ms = 600", "7: timers.peer_timeout_ms: is 1000, with a heartbeat each 600 ms"),
+        (
+            "[timers]\nmin_rto_ms = 300",
+            "7: timers.max_rto_ms: is 200, below timers.min_rto_ms, 300; expected at least 300",
+        ),
+        ("[[peers]]\nid = 2", "7: peers[0].address: is missing; expected the IPv4 or IPv6 address"),
+        ("[[peers]]\nid = 1\naddress = \"10.77.0.2\"", "8: peers[0].id: is 1, this node's own id; expected"),
+        (
+            "[[peers]]\nid = 2\naddress = \"10.77.0.1\"",
+            "9: peers[0].address: is 10.77.0.1, this node's own address",
+        ),
+        (
+            "[[peers]]\nid = 2\naddress = \"fd00::2\"",
+            "9: peers[0].address: is fd00::2, but this node's network.address",
+        ),
+        (
+            "[[peers]]\nid = 65535\naddress = \"10.77.0.2\"",
+            "8: peers[0].id: is 65535; expected an integer from 1 to 65534",
+        ),
+        (
+            "[[peers]]\nid = 2\naddress = \"host-b\"",
+            "9: peers[0].address: is \"host-b\"; expected the IPv4 or IPv6",
+        ),
+        (
+            "[[peers]]\nid = 2\naddress = \"0.0.0.0\"",
+            "9: peers[0].address: is \"0.0.0.0\"; expected the IPv4 or IPv6",
+        ),
+        (
+            "[[peers]]\nid = 2\naddress = \"10.77.0.2\"\nadress = 1",
+            "10: peers[0].adress: there is no such key; did you mean `address`?",
+        ),
+        ("[peers]\nid = 2", "7: peers: is a table; expected tables, each a line [[peers]]"),
+        ("[worker]\ncores = [0]", "7: worker: there is no such key; did you mean `workers`?"),
+        ("[zebra]", "7: zebra: there is no such key; known here: cluster, node"),
+    ];
+    for (lines, beginning) in cases {
+        assert_problem(&with(lines), beginning);
+    }
+}
+
+#[test]
+fn mistakes_in_the_required_sections_are_told_with_their_line() {
+    let cases = [
+        ("name = \"demo\"", "name = \"a/b\"", "2: cluster.name: is \"a/b\"; expected 1 to 63 letters"),
+        ("name = \"demo\"", "shards = 4", "1: cluster.name: is missing; expected the cluster's name"),
+        (
+            "name = \"demo\"",
+            "name = \"demo\"\nshards = 128",
+            "3: cluster.shards: is 128; expected a power of two from 1 to 64",
+        ),
+        ("id = 1", "id = 0", "4: node.id: is 0; expected an integer from 1 to 65534"),
+        ("id = 1", "di = 1\nid = 1", "4: node.di: there is no such key; "),
+        (
+            "address = \"10.77.0.1\"",
+            "address = \"10.77.0.1/24\"",
+            "6: network.address: is \"10.77.0.1/24\"; expected",
+        ),
+        (
+            "address = \"10.77.0.1\"",
+            "address = \"10.77.0.1\"\nbase_port = 65535",
+            "7: network.base_port: is 65535, but 4 shards take 4 ports",
+        ),
+        (
+            "address = \"10.77.0.1\"",
+            "address = \"10.77.0.1\"\nport = \"dpdk\"",
+            "7: network.port: is \"dpdk\"; expected one of \"auto\"",
+        ),
+        (
+            "address = \"10.77.0.1\"",
+            "address = \"10.77.0.1\"\nadress = 1",
+            "7: network.adress: there is no such key; did you mean `address`?",
+        ),
+    ];
+    for (from, to, beginning) in cases {
+        assert_problem(&MINIMAL.replace(from, to), beginning);
+    }
+}
+
+#[test]
+fn peers_must_differ() {
+    let peer = "[[peers]]\nid = 2\naddress = \"10.77.0.2\"\n";
+    let told = problems(&with(&format!("{peer}{peer}")));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("11: peers[1].id: is 2, which an earlier peer has"), "{told:?}");
+    assert!(told[1].starts_with("12: peers[1].address: is 10.77.0.2, which an earlier peer has"), "{told:?}");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_in_order() {
+    let text = "[node]\nid = 70000\n[network]\naddress = 5\nbase_prot = 1\n[workers]\nidle = \"lazy\"\n";
+    let told = problems(text);
+    let keys: Vec<_> = told.iter().map(|p| p.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        keys,
+        ["1 cluster.name", "2 node.id", "4 network.address", "5 network.base_prot", "7 workers.idle"]
+    );
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_line() {
+    for text in [with("[workers\ncores = [0]"), with("x ="), with("[node]\nid = 2")] {
+        let told = problems(&text);
+        assert!(told.iter().any(|p| p.contains("not TOML") && p.starts_with(['7', '8'])), "{told:?}");
+    }
+}
+
+#[test]
+fn the_message_names_file_line_and_key() {
+    let errors = Config::parse(&with("[limits]\nmax_keys = 0"), "my.toml").expect_err("wrong");
+    let text = errors.to_string();
+    assert!(text.starts_with("my.toml:8: limits.max_keys: is 0; expected"), "{text}");
+    assert!(text.ends_with("my.toml: 1 error"), "{text}");
+}
+
+#[test]
+fn any_bytes_are_answered_not_panicked_on() {
+    // Every prefix of the reference, and the reference with each line dropped or doubled.
+    for end in (0..REFERENCE.len()).filter(|&end| REFERENCE.is_char_boundary(end)).step_by(7) {
+        let _ = Config::parse(&REFERENCE[..end], "prefix");
+    }
+    let lines: Vec<_> = REFERENCE.lines().collect();
+    for index in 0..lines.len() {
+        let mut doubled = lines.clone();
+        doubled.insert(index, lines[index]);
+        let _ = Config::parse(&doubled.join("\n"), "doubled");
+    }
+}
