@@ -1,0 +1,214 @@
+//! The client rings: how applications hand operations to workers.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Sizes of a client's rings.
+#[derive(Clone, Copy, Debug)]
+pub struct RingConfig {
+    /// Slots of 64 bytes for submissions, per worker: a power of two, 32..=65536.
+    pub submission_slots: u32,
+    /// Entries for failures, per worker: a power of two, 32..=65536.
+    pub completion_slots: u32,
+}
+
+/// Error codes of failed submissions.
+pub mod codes {
+    /// The segment or a table has no room.
+    pub const CAPACITY_EXCEEDED: u16 = 1;
+    /// The key exists with another kind.
+    pub const KIND_MISMATCH: u16 = 2;
+    /// The node's clock is too far ahead of its peers.
+    pub const CLOCK_SKEW: u16 = 3;
+    /// An element or value is too large.
+    pub const TOO_LARGE: u16 = 4;
+    /// The key is empty or too long.
+    pub const BAD_KEY: u16 = 5;
+    /// The handle names no live cell.
+    pub const STALE_CELL: u16 = 6;
+    /// The operation does not exist for this kind.
+    pub const NOT_SUPPORTED: u16 = 7;
+    /// The log is full of operations that peers have not acknowledged: try again.
+    pub const LOG_FULL: u16 = 8;
+    /// The key belongs to another worker.
+    pub const WRONG_WORKER: u16 = 9;
+}
+
+/// What a submission asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SubmitOp {
+    /// Add `amount` to a counter.
+    CounterAdd = 1,
+    /// Enable a flag.
+    FlagEnable = 2,
+    /// Disable a flag.
+    FlagDisable = 3,
+    /// Set a register to `data`.
+    RegisterSet = 4,
+    /// Insert `data` into a set.
+    SetInsert = 5,
+    /// Remove `data` from a set.
+    SetRemove = 6,
+    /// Remove every element of a set.
+    SetClear = 7,
+}
+
+/// What a submission is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A key, 1..=128 bytes.
+    Key(&'a [u8]),
+    /// A handle's cell in the ring's worker.
+    Cell {
+        /// Number of the cell.
+        cell: u32,
+        /// Its generation.
+        generation: u32,
+    },
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submission<'a> {
+    /// What to do.
+    pub op: SubmitOp,
+    /// Kind of the key (1..=5).
+    pub kind: u8,
+    /// On what.
+    pub target: Target<'a>,
+    /// Amount of a counter's addition, else 0.
+    pub amount: i64,
+    /// Element or register value, else empty.
+    pub data: &'a [u8],
+}
+
+/// Number of a submission on its ring, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Why a submission was not queued. Nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The ring has no room: try again when `applied` has moved.
+    #[error("the submission ring is full")]
+    RingFull,
+    /// The key is empty or longer than 128 bytes.
+    #[error("the key is empty or longer than 128 bytes")]
+    BadKey,
+    /// The data is longer than any value may be.
+    #[error("the value is too large")]
+    TooLarge,
+}
+
+/// The ring's memory contradicts the protocol: the client loses its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingFault {
+    /// The submission index jumped.
+    #[error("the submission index jumped")]
+    SubmissionIndex,
+    /// The completion index jumped.
+    #[error("the completion index jumped")]
+    CompletionIndex,
+    /// A length does not fit its slots or its limits.
+    #[error("a length does not fit")]
+    BadLength,
+    /// No such operation or kind.
+    #[error("no such operation or kind")]
+    BadOp,
+    /// Reserved bits are set.
+    #[error("reserved bits are set")]
+    BadReserved,
+}
+
+/// Why rings could not be created or mapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// A size is out of range.
+    #[error("ring setting `{setting}` = {value} is out of range")]
+    Setting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What was given.
+        value: u64,
+    },
+    /// The operating system refused a step.
+    #[error("cannot {step} the rings: {source}")]
+    Io {
+        /// What was attempted.
+        step: &'static str,
+        /// Why it was refused.
+        source: io::Error,
+    },
+    /// The descriptor does not hold rings of this layout, or could be truncated under us.
+    #[error("not a sealed ring file of this version: {0}")]
+    Invalid(&'static str),
+}
+
+/// Creates one client's rings: the sealed memfd for the client and a consumer for each worker.
+pub fn create_rings(workers: u16, config: RingConfig) -> Result<(OwnedFd, Vec<RingConsumer>), RingError> {
+    let _ = (workers, config);
+    todo!()
+}
+
+/// The daemon's end of one worker's ring pair. Everything in it is hostile input.
+#[derive(Debug)]
+pub struct RingConsumer {}
+
+impl RingConsumer {
+    /// The worker that must poll this consumer.
+    pub fn worker(&self) -> u16 {
+        todo!()
+    }
+
+    /// Hands at most `budget_slots` slots of submissions to `apply`; returns how many submissions. `Err(code)` from
+    /// `apply` becomes a failure entry. Stops early when the completion ring is full.
+    pub fn poll(
+        &mut self,
+        budget_slots: usize,
+        apply: &mut dyn FnMut(&Submission<'_>) -> Result<(), u16>,
+    ) -> Result<usize, RingFault> {
+        let _ = (budget_slots, apply);
+        todo!()
+    }
+
+    /// Publishes failures and the applied count of the polls so far: call it after their effects are published.
+    pub fn complete(&mut self) {
+        todo!()
+    }
+}
+
+/// The client's end of one worker's ring pair.
+#[derive(Debug)]
+pub struct RingProducer {}
+
+impl RingProducer {
+    /// Maps the rings of a descriptor that the daemon passed: one producer for each worker, in their order.
+    pub fn map(fd: impl AsFd) -> Result<Vec<RingProducer>, RingError> {
+        let _ = fd.as_fd();
+        todo!()
+    }
+
+    /// The worker behind this ring.
+    pub fn worker(&self) -> u16 {
+        todo!()
+    }
+
+    /// Queues one operation.
+    pub fn submit(&mut self, submission: &Submission<'_>) -> Result<Ticket, SubmitError> {
+        let _ = submission;
+        todo!()
+    }
+
+    /// Number of submissions that were applied (or failed): `applied() >= ticket.0` and no failure for it means applied
+    /// and visible in the local segment.
+    pub fn applied(&self) -> u64 {
+        todo!()
+    }
+
+    /// Takes the oldest failure: its ticket and one of [`codes`].
+    pub fn take_failure(&mut self) -> Option<(Ticket, u16)> {
+        todo!()
+    }
+}
