@@ -1,0 +1,234 @@
+//! The XDP program in the kernel, over packets that pass, packets that fail each check, and packets cut short
+//! (BPF_PROG_TEST_RUN: no network involved).
+
+mod support;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use lattice_bpf::{Config, DROP_REASONS, Filter, Verdict, XdpError};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use support::{CLUSTER_TAG, PORT_BASE, Packet, frame, skipped_without_rights};
+
+const V4: (&str, &str) = ("10.7.0.2", "10.7.0.1");
+const V6: (&str, &str) = ("fd00:7::2", "fd00:7::1");
+
+/// The program for one address family, with an AF_XDP socket on queue 0. The socket is not bound: the map takes it, and
+/// a test run does not deliver.
+struct Bench {
+    filter: Filter,
+    _socket: OwnedFd,
+}
+
+impl Bench {
+    fn new((source, local): (&str, &str)) -> Bench {
+        let bench = Bench { filter: load(source, local), _socket: xdp_socket() };
+        bench.filter.register_socket(0, bench._socket.as_fd()).unwrap();
+        bench
+    }
+
+    /// Runs one packet, and says its verdict and the reason if it was dropped: exactly one counter may move, by one.
+    fn run(&self, packet: &[u8]) -> (Verdict, Option<&'static str>) {
+        let before = self.filter.drop_counters().unwrap();
+        let verdict = self.filter.test_run(packet).unwrap();
+        let after = self.filter.drop_counters().unwrap();
+        let moved: Vec<_> = before.iter().zip(&after).filter(|(old, new)| old.1 != new.1).collect();
+        assert!(moved.len() <= 1, "one reason per drop: {moved:?}");
+        assert!(moved.iter().all(|(old, new)| new.1 == old.1 + 1));
+        assert_eq!(moved.len() == 1, verdict == Verdict::Drop, "every drop is counted, nothing else is");
+        (verdict, moved.first().map(|(_, new)| new.0))
+    }
+
+    #[track_caller]
+    fn drops(&self, packet: &Packet, reason: &str) {
+        assert_eq!(self.run(&packet.bytes()), (Verdict::Drop, Some(reason)));
+    }
+
+    #[track_caller]
+    fn passes(&self, packet: &Packet) {
+        assert_eq!(self.run(&packet.bytes()), (Verdict::Pass, None));
+    }
+
+    #[track_caller]
+    fn redirects(&self, packet: &Packet) {
+        assert_eq!(self.run(&packet.bytes()), (Verdict::Redirect, None));
+    }
+}
+
+fn config(source: &str, local: &str) -> Config {
+    Config {
+        local: local.parse().unwrap(),
+        cluster_tag: CLUSTER_TAG,
+        port_base: PORT_BASE,
+        port_count: 4,
+        sources: vec![source.parse().unwrap()],
+    }
+}
+
+fn load(source: &str, local: &str) -> Filter {
+    Filter::load(&config(source, local)).unwrap()
+}
+
+fn xdp_socket() -> OwnedFd {
+    socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+#[test]
+fn good_frames_are_redirected() {
+    if skipped_without_rights("good_frames_are_redirected") {
+        return;
+    }
+    for addresses in [V4, V6] {
+        let bench = Bench::new(addresses);
+        let good = Packet::good(addresses.0, addresses.1);
+        bench.redirects(&good);
+        for tags in [vec![0x8100], vec![0x88A8, 0x8100]] {
+            bench.redirects(&Packet { vlan_tags: tags, ..good.clone() });
+        }
+        for payload_bytes in [0, 1, 1452 - 80] {
+            bench.redirects(&Packet { frame: frame(payload_bytes), ..good.clone() });
+        }
+        for port in [PORT_BASE, PORT_BASE + 3] {
+            bench.redirects(&Packet { udp_port: port, ..good.clone() });
+        }
+    }
+    let bench = Bench::new(V4);
+    bench.redirects(&Packet { ipv4_options: vec![1; 40], ..Packet::good(V4.0, V4.1) });
+}
+
+#[test]
+fn each_failing_check_drops_and_counts_its_reason() {
+    if skipped_without_rights("each_failing_check_drops_and_counts_its_reason") {
+        return;
+    }
+    let mut seen = vec!["no_socket"]; // has its own test
+    for addresses in [V4, V6] {
+        let bench = Bench::new(addresses);
+        let good = Packet::good(addresses.0, addresses.1);
+        let mut drops = |packet: Packet, reason: &'static str| {
+            bench.drops(&packet, reason);
+            seen.push(reason);
+        };
+        let with_byte = |at: usize, value: u8| {
+            let mut packet = good.clone();
+            packet.frame[at] = value;
+            packet
+        };
+        if addresses == V4 {
+            drops(Packet { ipv4_fragment: 0x2000, ..good.clone() }, "fragment");
+            drops(Packet { source: "10.7.0.3".parse().unwrap(), ..good.clone() }, "unknown_source");
+        } else {
+            drops(Packet { source: "fd00:7::3".parse().unwrap(), ..good.clone() }, "unknown_source");
+        }
+        for length in [0, 7, 8, u16::MAX] {
+            drops(Packet { udp_length: Some(length), ..good.clone() }, "bad_udp_length");
+        }
+        for length in [0, 1, 63, 64, 79] {
+            drops(Packet { frame: frame(0)[..length].to_vec(), ..good.clone() }, "too_short");
+        }
+        for payload_bytes in [1452 - 80 + 1, 2000] {
+            drops(Packet { frame: frame(payload_bytes), ..good.clone() }, "too_long");
+        }
+        drops(with_byte(0, b'X'), "bad_magic");
+        drops(with_byte(1, b'X'), "bad_magic");
+        drops(with_byte(2, 2), "bad_version");
+        for at in 4..8 {
+            drops(with_byte(at, 0), "wrong_cluster");
+        }
+        drops(with_byte(14, 31), "bad_length");
+        drops(with_byte(15, 0xFF), "bad_length");
+        let mut cut = good.bytes();
+        cut.truncate(cut.len() - 1);
+        assert_eq!(bench.run(&cut), (Verdict::Drop, Some("truncated")));
+        seen.push("truncated");
+    }
+    for reason in DROP_REASONS {
+        assert!(seen.contains(&reason), "no test for {reason}");
+    }
+}
+
+#[test]
+fn what_is_not_ours_passes_to_the_kernel() {
+    if skipped_without_rights("what_is_not_ours_passes_to_the_kernel") {
+        return;
+    }
+    for addresses in [V4, V6] {
+        let bench = Bench::new(addresses);
+        let good = Packet::good(addresses.0, addresses.1);
+        for port in [PORT_BASE - 1, PORT_BASE + 4, 0, u16::MAX] {
+            bench.passes(&Packet { udp_port: port, ..good.clone() });
+        }
+        for protocol in [0, 6, 44] {
+            bench.passes(&Packet { protocol, ..good.clone() });
+        }
+        bench.passes(&Packet { vlan_tags: vec![0x8100; 3], ..good.clone() });
+        bench.passes(&Packet { destination: good.source, ..good.clone() });
+        let mut other_protocol = good.bytes();
+        other_protocol[12..14].copy_from_slice(&[0x08, 0x06]);
+        assert_eq!(bench.run(&other_protocol), (Verdict::Pass, None));
+    }
+    let bench = Bench::new(V4);
+    let good = Packet::good(V4.0, V4.1);
+    bench.passes(&Packet { ipv4_fragment: 0x0001, ..good.clone() }); // a later fragment has no ports
+    for first_byte in [0x44, 0x65, 0x40] {
+        let mut bad_header = good.bytes();
+        bad_header[14] = first_byte;
+        assert_eq!(bench.run(&bad_header), (Verdict::Pass, None));
+    }
+}
+
+#[test]
+fn a_packet_cut_anywhere_is_never_redirected() {
+    if skipped_without_rights("a_packet_cut_anywhere_is_never_redirected") {
+        return;
+    }
+    for addresses in [V4, V6] {
+        let bench = Bench::new(addresses);
+        for vlan_tags in [vec![], vec![0x88A8, 0x8100]] {
+            let packet = Packet { vlan_tags, ..Packet::good(addresses.0, addresses.1) };
+            let bytes = packet.bytes();
+            let udp_end = bytes.len() - packet.frame.len();
+            for length in 14..bytes.len() {
+                let expected =
+                    if length < udp_end { (Verdict::Pass, None) } else { (Verdict::Drop, Some("truncated")) };
+                assert_eq!(bench.run(&bytes[..length]), expected, "{length} of {} bytes", bytes.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_queue_without_a_socket_drops_and_counts() {
+    if skipped_without_rights("a_queue_without_a_socket_drops_and_counts") {
+        return;
+    }
+    let good = Packet::good(V4.0, V4.1);
+    let filter = load(V4.0, V4.1);
+    assert_eq!(filter.test_run(&good.bytes()).unwrap(), Verdict::Drop);
+    assert!(filter.drop_counters().unwrap().contains(&("no_socket", 1)));
+
+    let mut bench = Bench { filter, _socket: xdp_socket() };
+    bench.filter.register_socket(0, bench._socket.as_fd()).unwrap();
+    bench.redirects(&good);
+    // Closing the socket takes it out of the map: what a killed daemon leaves behind is this, for a moment.
+    bench._socket = xdp_socket();
+    bench.drops(&good, "no_socket");
+}
+
+#[test]
+fn settings_and_map_entries_that_can_not_work_are_refused() {
+    if skipped_without_rights("settings_and_map_entries_that_can_not_work_are_refused") {
+        return;
+    }
+    let good = config(V4.0, V4.1);
+    let refused = |config: Config| matches!(Filter::load(&config), Err(XdpError::Config(_)));
+    assert!(refused(Config { port_count: 0, ..good.clone() }));
+    assert!(refused(Config { port_base: 65535, port_count: 2, ..good.clone() }));
+    assert!(refused(Config { sources: vec![good.local; 257], ..good.clone() }));
+    assert!(!refused(Config { port_base: 65535, port_count: 1, ..good.clone() }));
+
+    let filter = Filter::load(&good).unwrap();
+    let not_xdp = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+    assert!(matches!(filter.register_socket(0, not_xdp.as_fd()), Err(XdpError::Map { .. })));
+    assert!(matches!(filter.register_socket(256, xdp_socket().as_fd()), Err(XdpError::Map { .. })));
+    assert!(matches!(filter.test_run(&[0; 13]), Err(XdpError::TestRun(_))));
+}
