@@ -1,0 +1,52 @@
+# Latticed's front door. Every target installs what it needs first (scripts/deps.sh).
+#
+#   make demo     three hosts, one state, a partition, and the proof that nothing was lost
+#   make test     every test: workspace, real clusters, loom
+#   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
+#   make bench    the benches, in full
+#   make check    formatting, lints and a build with warnings denied
+#   make build    the release programs
+#   make fmt      formats the sources
+#   make deps     the packages alone
+
+SHELL := bash
+# A recipe fails with its first failing command, also in a pipe.
+.SHELLFLAGS := -euo pipefail -c
+# rustup's directory, which a login shell has on its path and make under sudo may not.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SOAK_SECONDS ?= 240
+
+.PHONY: deps build demo test soak bench check fmt
+
+deps:
+	@scripts/deps.sh
+
+build: deps
+	cargo build --release --workspace --bins --examples
+
+demo: build
+	@$(TARGET)/release/lattice-demo
+
+# The programs are built once, and the cluster tests use them as they lie there. loom needs all atomics replaced, so it
+# has a target directory of its own.
+test: deps
+	cargo build --workspace --bins --examples
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
+	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --tests
+
+soak: build
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/release LATTICE_SOAK_SECONDS=$(SOAK_SECONDS) \
+		cargo test --release -p lattice-cluster --test convergence -- --nocapture
+
+bench: deps
+	cargo bench --workspace
+
+check: deps
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTFLAGS="$${RUSTFLAGS:-} -D warnings" cargo build --workspace --all-targets
+
+fmt:
+	cargo fmt --all

