@@ -1,0 +1,86 @@
+//! What the control thread says to a worker, and what it hears back.
+//!
+//! Both ways are bounded channels. A worker never waits on either: commands are looked at once a turn, and an event that
+//! finds the channel full is kept where it belongs (with the client that it is about) and offered again later.
+
+use crate::clients::ClientFault;
+use crate::status::{Degradation, WorkerStatus};
+use crossbeam_channel::Sender;
+use lattice_port::{PeerSlot, Route};
+use lattice_segment::RingConsumer;
+use rustix::fd::OwnedFd;
+
+/// Names an attached client; chosen by the control thread, never reused while the daemon runs.
+pub type ClientId = u64;
+
+/// An instruction to a worker. Carried out in the turn that finds it.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes up a client's ring pair. Refused with [`Event::ClientFault`] when there are `max_clients` already.
+    AttachClient {
+        /// The client.
+        id: ClientId,
+        /// This worker's pair of the client's rings.
+        consumer: RingConsumer,
+        /// The worker's end of [`client_wakeup`](crate::client_wakeup). Without it a sleeping worker looks at this
+        /// client's ring every millisecond.
+        wakeup: Option<OwnedFd>,
+    },
+    /// Lets a client go after what it has submitted so far; ends in [`Event::ClientDetached`]. Unknown ids are ignored.
+    DetachClient {
+        /// The client.
+        id: ClientId,
+    },
+    /// Says how to reach a peer (see [`lattice_port::Port::set_route`]).
+    SetRoute {
+        /// The peer.
+        peer: PeerSlot,
+        /// `None`: unreachable.
+        route: Option<Route>,
+    },
+    /// Asks for a status. The reply is dropped if the channel has no room; give it one of capacity 1.
+    Status(Sender<WorkerStatus>),
+    /// Takes what clients have submitted so far, lets them go, goes on until the peers that are up have acknowledged
+    /// everything or `drain_ns` passed, and ends the thread.
+    Shutdown,
+}
+
+/// News of a worker.
+#[derive(Debug)]
+pub enum Event {
+    /// A client broke the rules of its ring and was let go; close its connection. What it submitted before the fault
+    /// is applied, what came after it is not.
+    ClientFault {
+        /// The worker.
+        worker: u16,
+        /// The client.
+        id: ClientId,
+        /// What it did.
+        why: ClientFault,
+        /// Its ring pair, for the control thread to drop (unmapping takes microseconds).
+        retired: RingConsumer,
+    },
+    /// A client was let go as asked, all that it had submitted is applied.
+    ClientDetached {
+        /// The worker.
+        worker: u16,
+        /// The client.
+        id: ClientId,
+        /// Its ring pair, for the control thread to drop.
+        retired: RingConsumer,
+    },
+    /// Something works less well than configured; sent once for each kind of degradation.
+    Degraded {
+        /// The worker.
+        worker: u16,
+        /// What.
+        what: Degradation,
+    },
+    /// The worker's thread ends after this.
+    Stopped {
+        /// The worker.
+        worker: u16,
+        /// All peers that were up have acknowledged everything.
+        drained: bool,
+    },
+}

@@ -1,0 +1,131 @@
+//! A worker's counters in the segment: `latticectl top` and the metrics endpoint read them there.
+//!
+//! They describe themselves: a name is registered once, then only values are stored, every `counters_ns`. Each value is
+//! named in one table together with where it comes from, so a counter can't be published under another's name:
+//!
+//! | names | what |
+//! |---|---|
+//! | as in [`EngineStats`] | sums over the shards of this worker |
+//! | `loop_…`, and as in [`LoopStats`] | the loop itself |
+//! | `port_…` | the port |
+
+use crate::publisher::SegmentPublisher;
+use crate::status::LoopStats;
+use lattice_engine::{Engine, EngineStats};
+use lattice_port::PortStats;
+
+type Source<S> = (&'static str, fn(&S) -> u64);
+
+/// The fields of [`EngineStats`]; all of them, see the assertion below.
+const ENGINE: &[Source<EngineStats>] = &[
+    ("ops_applied", |s| s.ops_applied),
+    ("ops_refused", |s| s.ops_refused),
+    ("ops_coalesced", |s| s.ops_coalesced),
+    ("records_logged", |s| s.records_logged),
+    ("frames_received", |s| s.frames_received),
+    ("frames_sent", |s| s.frames_sent),
+    ("records_merged", |s| s.records_merged),
+    ("records_duplicate", |s| s.records_duplicate),
+    ("records_in_sync", |s| s.records_in_sync),
+    ("dropped_wire", |s| s.dropped_wire),
+    ("dropped_record", |s| s.dropped_record),
+    ("dropped_address", |s| s.dropped_address),
+    ("dropped_stale_session", |s| s.dropped_stale_session),
+    ("dropped_out_of_order_bound", |s| s.dropped_out_of_order_bound),
+    ("dropped_unexpected", |s| s.dropped_unexpected),
+    ("retransmitted", |s| s.frames_retransmitted),
+    ("retransmission_timeouts", |s| s.retransmission_timeouts),
+    ("syncs_requested", |s| s.syncs_requested),
+    ("syncs_completed", |s| s.syncs_completed),
+    ("syncs_abandoned", |s| s.syncs_abandoned),
+    ("syncs_served", |s| s.syncs_served),
+    ("unpublished", |s| s.unpublished),
+    ("keys", |s| s.keys),
+    ("pre_removed", |s| s.pre_removed),
+];
+
+/// The fields of [`LoopStats`]; all of them, see the assertion below.
+const LOOP: &[Source<LoopStats>] = &[
+    ("loop_turns", |s| s.turns),
+    ("loop_busy_turns", |s| s.busy_turns),
+    ("loop_busy_ns", |s| s.busy_ns),
+    ("loop_longest_turn_ns", |s| s.longest_turn_ns),
+    ("loop_sleeps", |s| s.sleeps),
+    ("loop_frames_received", |s| s.frames_received),
+    ("loop_frames_transmitted", |s| s.frames_transmitted),
+    ("frames_misdirected", |s| s.frames_misdirected),
+    ("transmit_refused", |s| s.transmit_refused),
+    ("handed_over", |s| s.handed_over),
+    ("handover_dropped", |s| s.handover_dropped),
+    ("taken_over", |s| s.taken_over),
+    ("submissions", |s| s.submissions),
+    ("submissions_refused", |s| s.submissions_refused),
+    ("submissions_postponed", |s| s.submissions_postponed),
+    ("clients_faulted", |s| s.clients_faulted),
+    ("port_errors", |s| s.port_errors),
+];
+
+const _: () = assert!(size_of::<EngineStats>() == ENGINE.len() * size_of::<u64>(), "a field is not published");
+const _: () = assert!(size_of::<LoopStats>() == LOOP.len() * size_of::<u64>(), "a field is not published");
+
+/// Names all counters in the segment. Called once, before the first [`publish`].
+pub(crate) fn register(publisher: &mut SegmentPublisher) -> Registered {
+    let names: Vec<&str> = ENGINE
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(LOOP.iter().map(|(name, _)| *name))
+        .chain(PortStats::NAMES.iter().copied())
+        .collect();
+    Registered { wanted: names.len(), found_room: publisher.writer().register_counters(&names) }
+}
+
+/// How many counters the segment took up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) wanted: usize,
+    pub(crate) found_room: usize,
+}
+
+/// Stores the present values.
+pub(crate) fn publish(
+    publisher: &mut SegmentPublisher,
+    engines: &[Engine],
+    loop_stats: &LoopStats,
+    port: &PortStats,
+) {
+    let writer = publisher.writer();
+    let mut index = 0;
+    let mut store = |value: u64| {
+        writer.set_counter(index, value);
+        index += 1;
+    };
+    // One engine's statistics at a time; summed by counter, so nothing has to be held.
+    for (_, value) in ENGINE {
+        store(engines.iter().map(|engine| value(&engine.stats())).fold(0, u64::wrapping_add));
+    }
+    for (_, value) in LOOP {
+        store(value(loop_stats));
+    }
+    for value in port.values() {
+        store(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_fit_their_field() {
+        let names: Vec<&str> = ENGINE
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(LOOP.iter().map(|(name, _)| *name))
+            .chain(PortStats::NAMES.iter().copied())
+            .collect();
+        let unique: BTreeSet<_> = names.iter().collect();
+        assert_eq!(unique.len(), names.len());
+        assert!(names.iter().all(|name| name.len() < 48));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a worker does when a turn found nothing to do.
+//!
+//! ```text
+//!            work found                nothing for spin_ns            something may have come in
+//!   ┌─ busy turns ──────> spin ─────────────────────> armed ──────────────────────────┐
+//!   │                      ▲  ▲                         │ nothing pending             │
+//!   └──────────────────────┘  │                         ▼                             │
+//!                             └──── woken, timed out ── asleep in port.wait           │
+//!                             └───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! *Armed* means that everyone who can bring work (clients, other workers, the control thread) has been told, by a flag
+//! in memory, to knock on an eventfd from now on. The rings are looked at once more after that and before sleeping:
+//! that order, with the fences described in [`crate::Wakeup`], is why no work can come in unnoticed.
+
+/// The strategy, chosen in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Spin: lowest latency, a core of its own.
+    Busy,
+    /// `sched_yield` between turns: shares the core with what else wants to run, still takes all that is left of it.
+    Yield,
+    /// Spin for a while, then sleep until a frame, a client, a command or a timer: for laptops.
+    Sleep {
+        /// How long to spin before sleeping, nanoseconds.
+        spin_ns: u64,
+        /// Longest sleep, nanoseconds: bounds the age of a healthy worker's heartbeat.
+        max_sleep_ns: u64,
+    },
+}
+
+impl Idle {
+    /// Sleep after 50 µs without work, at most 20 ms at a time.
+    pub const SLEEP: Idle = Idle::Sleep { spin_ns: 50_000, max_sleep_ns: 20_000_000 };
+}
+
+/// What to do after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Begin the next turn at once.
+    No,
+    /// One spin-loop hint.
+    Spin,
+    /// `sched_yield`.
+    Yield,
+    /// Arm the wake-ups, look once more, then sleep at most so many nanoseconds.
+    Sleep {
+        /// Upper bound of the sleep.
+        timeout_ns: u64,
+    },
+}
+
+/// Remembers since when there has been nothing to do.
+#[derive(Debug)]
+pub(crate) struct Idler {
+    strategy: Idle,
+    idle_since_ns: Option<u64>,
+}
+
+impl Idler {
+    pub(crate) fn new(strategy: Idle) -> Self {
+        Self { strategy, idle_since_ns: None }
+    }
+
+    /// Decides what to do after a turn that began at `now_ns`; `deadline_ns` is when an engine next has something to do.
+    pub(crate) fn after_turn(&mut self, now_ns: u64, busy: bool, deadline_ns: u64) -> Rest {
+        if busy {
+            self.idle_since_ns = None;
+            return Rest::No;
+        }
+        match self.strategy {
+            Idle::Busy => Rest::Spin,
+            Idle::Yield => Rest::Yield,
+            Idle::Sleep { spin_ns, max_sleep_ns } => {
+                let since_ns = *self.idle_since_ns.get_or_insert(now_ns);
+                let timeout_ns = deadline_ns.saturating_sub(now_ns).min(max_sleep_ns);
+                if now_ns.saturating_sub(since_ns) < spin_ns || timeout_ns == 0 {
+                    Rest::Spin
+                } else {
+                    Rest::Sleep { timeout_ns }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLEEP: Idle = Idle::Sleep { spin_ns: 100, max_sleep_ns: 1_000 };
+
+    #[test]
+    fn sleeps_only_after_the_spin_and_never_past_a_deadline() {
+        let mut idler = Idler::new(SLEEP);
+        assert_eq!(idler.after_turn(0, true, u64::MAX), Rest::No);
+        assert_eq!(idler.after_turn(10, false, u64::MAX), Rest::Spin);
+        assert_eq!(idler.after_turn(109, false, u64::MAX), Rest::Spin);
+        assert_eq!(idler.after_turn(110, false, u64::MAX), Rest::Sleep { timeout_ns: 1_000 });
+        assert_eq!(idler.after_turn(110, false, 300), Rest::Sleep { timeout_ns: 190 });
+        assert_eq!(idler.after_turn(300, false, 300), Rest::Spin, "a timer is due: no sleep");
+    }
+
+    #[test]
+    fn work_starts_the_spin_anew() {
+        let mut idler = Idler::new(SLEEP);
+        idler.after_turn(0, false, u64::MAX);
+        assert_eq!(idler.after_turn(150, true, u64::MAX), Rest::No);
+        assert_eq!(idler.after_turn(160, false, u64::MAX), Rest::Spin);
+    }
+
+    #[test]
+    fn busy_and_yield_never_sleep() {
+        assert_eq!(Idler::new(Idle::Busy).after_turn(u64::MAX, false, u64::MAX), Rest::Spin);
+        assert_eq!(Idler::new(Idle::Yield).after_turn(u64::MAX, false, u64::MAX), Rest::Yield);
+    }
+}

@@ -1,0 +1,70 @@
+//! The segment as the engine sees it.
+//!
+//! The engine speaks of kinds, keys and `u32` cells; the segment of bytes and [`CellId`]s. This is the whole of the
+//! translation. A publication without room is never an error here: the engine counts it, the state is replicated all the
+//! same, and the worker reports itself degraded.
+
+use lattice_crdt::Kind;
+use lattice_engine::{Published, Publisher};
+use lattice_segment::layout::MAX_KEY_BYTES;
+use lattice_segment::{CellId, Writer};
+
+/// A segment's writer behind the engine's [`Publisher`].
+pub struct SegmentPublisher {
+    writer: Writer,
+}
+
+impl SegmentPublisher {
+    /// Publishes through `writer`.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer }
+    }
+
+    /// The writer, for what is not a publication: heartbeats, counters, the end of a burst.
+    pub(crate) fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    /// Kind, hash and key of the cell that a client's handle names, the key copied into `key`. `None`: there is no such
+    /// cell, or it has had another key since.
+    pub(crate) fn resolve<'k>(
+        &self,
+        cell: u32,
+        generation: u32,
+        key: &'k mut [u8; MAX_KEY_BYTES],
+    ) -> Option<(u8, u64, &'k [u8])> {
+        let found = self.writer.describe(cell, generation, key)?;
+        Some((found.kind, found.key_hash, key.get(..found.key_len)?))
+    }
+}
+
+/// The segment's verdict in the engine's words.
+fn published<E>(result: Result<(), E>) -> Published {
+    match result {
+        Ok(()) => Published::Visible,
+        Err(_) => Published::Full,
+    }
+}
+
+impl Publisher for SegmentPublisher {
+    fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32> {
+        self.writer.open_cell(kind as u8, key_hash, key).ok().map(CellId::as_u32)
+    }
+
+    fn word(&mut self, cell: u32, value: u64) -> Published {
+        self.writer.publish_word(CellId::from_u32(cell), value);
+        Published::Visible
+    }
+
+    fn bytes(&mut self, cell: u32, value: &[u8]) -> Published {
+        published(self.writer.publish_bytes(CellId::from_u32(cell), value))
+    }
+
+    fn element(&mut self, cell: u32, element: &[u8], present: bool) -> Published {
+        let cell = CellId::from_u32(cell);
+        published(match present {
+            true => self.writer.set_insert(cell, element),
+            false => self.writer.set_remove(cell, element),
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! The engines of one worker, and which of them need attention.
+//!
+//! Shard `s` belongs to worker `s % workers`, at place `s / workers` here. A bit for each place says that its engine was
+//! handed something (a frame, an operation, a tick) since it last had nothing to send, so that a turn without news costs
+//! one comparison with the earliest deadline, however many shards there are:
+//!
+//! ```text
+//!            receive, apply, tick (deadline passed)
+//!   quiet ────────────────────────────────────────> active ── commit, transmit: None ──> quiet, deadline read anew
+//!                                                      └──── budget or room used up ──> stays active
+//! ```
+
+use crate::publisher::SegmentPublisher;
+use lattice_engine::{Engine, Instant};
+
+/// The most shards that a keyspace can have: one bit each.
+const MAX_SHARDS: usize = lattice_crdt::limits::MAX_SHARDS;
+const _: () = assert!(MAX_SHARDS <= 64, "the sets of places are 64-bit words");
+
+/// Engines by place, with their deadlines.
+pub(crate) struct Shards {
+    engines: Vec<Engine>,
+    /// When each engine next has something to do by itself, monotonic nanoseconds.
+    deadlines_ns: Vec<u64>,
+    earliest_ns: u64,
+    /// Bit `p`: the engine at place `p` may have something to commit or to send.
+    active: u64,
+    /// Place that transmits first in the next turn.
+    first: usize,
+    index: u16,
+    workers: u16,
+}
+
+impl Shards {
+    /// Takes over the engines of the shards `index`, `index + workers`, … in that order.
+    pub(crate) fn new(engines: Vec<Engine>, index: u16, workers: u16) -> Self {
+        let count = engines.len();
+        Self {
+            engines,
+            deadlines_ns: vec![0; count],
+            earliest_ns: 0,
+            active: ones(count),
+            first: 0,
+            index,
+            workers,
+        }
+    }
+
+    /// The worker that owns a shard.
+    pub(crate) fn owner(&self, shard: u16) -> u16 {
+        shard % self.workers
+    }
+
+    /// All engines, for status and counters.
+    pub(crate) fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// The engine of a shard of this worker, which is about to be handed something.
+    pub(crate) fn of_shard(&mut self, shard: u16) -> Option<&mut Engine> {
+        if self.owner(shard) != self.index {
+            return None;
+        }
+        let place = usize::from(shard / self.workers);
+        let engine = self.engines.get_mut(place)?;
+        self.active |= 1 << place;
+        Some(engine)
+    }
+
+    /// Publishes and logs what was applied and merged since the last time. Returns whether there was anything.
+    pub(crate) fn commit(&mut self, now: Instant, publisher: &mut SegmentPublisher) -> bool {
+        let mut any = false;
+        for place in places(self.active) {
+            if let Some(engine) = self.engines.get_mut(place).filter(|e| e.has_uncommitted()) {
+                engine.commit(now, publisher);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Ticks the engines whose deadline has passed.
+    pub(crate) fn tick_due(&mut self, now: Instant) {
+        if now.monotonic_ns < self.earliest_ns {
+            return;
+        }
+        for (place, (engine, deadline_ns)) in self.engines.iter_mut().zip(&self.deadlines_ns).enumerate() {
+            if *deadline_ns <= now.monotonic_ns {
+                engine.tick(now);
+                self.active |= 1 << place;
+            }
+        }
+    }
+
+    /// Takes frames out of the active engines, in turns that begin at another engine each time, until `send` has been
+    /// called `budget` times. `frame` is where they are written.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        frame: &mut [u8],
+        send: &mut dyn FnMut(u16, usize, &[u8]),
+    ) -> usize {
+        if self.active == 0 {
+            return 0;
+        }
+        let mut sent = 0;
+        let from_first = self.active & (u64::MAX << self.first);
+        let before_first = self.active & !(u64::MAX << self.first);
+        for place in places(from_first).chain(places(before_first)) {
+            let Some(engine) = self.engines.get_mut(place) else { continue };
+            let shard = engine.shard();
+            loop {
+                if sent == budget {
+                    // The next engine begins the next turn: one with endless frames can't keep the others waiting.
+                    self.first = (place + 1) % self.engines.len();
+                    self.refresh_earliest();
+                    return sent;
+                }
+                let Some((peer, len)) = engine.transmit(now, frame) else { break };
+                sent += 1;
+                if let Some(bytes) = frame.get(..len) {
+                    send(shard, peer, bytes);
+                }
+            }
+            self.active &= !(1 << place);
+            if let Some(deadline_ns) = self.deadlines_ns.get_mut(place) {
+                *deadline_ns = engine.deadline_ns();
+            }
+        }
+        self.refresh_earliest();
+        sent
+    }
+
+    fn refresh_earliest(&mut self) {
+        self.earliest_ns = self.deadlines_ns.iter().copied().min().unwrap_or(u64::MAX);
+    }
+
+    /// When there is next something to do without news from outside; 0 while an engine is still active.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        if self.active != 0 { 0 } else { self.earliest_ns }
+    }
+
+    /// Whether every peer that is up has acknowledged all own operations.
+    pub(crate) fn acknowledged(&self, now: Instant) -> bool {
+        self.engines.iter().all(|engine| {
+            (0..)
+                .map_while(|slot| engine.peer_status(slot, now))
+                .all(|peer| !peer.up || peer.unacknowledged_seqs == 0)
+        })
+    }
+}
+
+/// A word with its lowest `count` bits set.
+fn ones(count: usize) -> u64 {
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
+}
+
+/// The places whose bits are set, ascending.
+fn places(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if set == 0 {
+            return None;
+        }
+        let place = set.trailing_zeros() as usize;
+        set &= set - 1;
+        Some(place)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_places() {
+        assert_eq!(ones(0), 0);
+        assert_eq!(ones(3), 0b111);
+        assert_eq!(ones(64), u64::MAX);
+        assert_eq!(places(0b1000_0101).collect::<Vec<_>>(), [0, 2, 7]);
+        assert_eq!(places(1 << 63).collect::<Vec<_>>(), [63]);
+    }
+}

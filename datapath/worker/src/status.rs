@@ -1,0 +1,126 @@
+//! A worker's account of itself, made when the control thread asks.
+
+use lattice_engine::{EngineStats, PeerStatus};
+use lattice_port::{PortMode, PortStats};
+use std::fmt;
+
+/// Everything there is to say about one worker at one moment.
+#[derive(Clone, Debug)]
+pub struct WorkerStatus {
+    /// Index of the worker.
+    pub worker: u16,
+    /// The core it is pinned to.
+    pub pinned_to: Option<usize>,
+    /// Its shards, ascending.
+    pub shards: Vec<ShardStatus>,
+    /// How its port moves frames.
+    pub port_mode: PortMode,
+    /// The port's own description: which mode and why.
+    pub port_describe: String,
+    /// The port's counters.
+    pub port_stats: PortStats,
+    /// The loop's counters.
+    pub loop_stats: LoopStats,
+    /// Clients attached.
+    pub clients: usize,
+    /// What works less well than configured, each kind once.
+    pub degraded: Vec<Degradation>,
+}
+
+/// One shard.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: u16,
+    /// Seq of the last own operation.
+    pub last_seq: u64,
+    /// Keys held.
+    pub keys: u64,
+    /// Digest of the canonical state: equal on two nodes that hold the same.
+    pub state_digest: u64,
+    /// Digest of the version vector.
+    pub vector_digest: u64,
+    /// Publications for which the segment had no room.
+    pub unpublished: u64,
+    /// How far this node's wall clock runs ahead of its peers, nanoseconds.
+    pub clock_ahead_ns: u64,
+    /// The engine's counters.
+    pub stats: EngineStats,
+    /// The peers, in the order of their slots.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Counters of one worker's loop since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopStats {
+    /// Turns.
+    pub turns: u64,
+    /// Turns that found something to do.
+    pub busy_turns: u64,
+    /// Time spent in those, nanoseconds.
+    pub busy_ns: u64,
+    /// The longest turn, nanoseconds: what a stall looks like.
+    pub longest_turn_ns: u64,
+    /// Times that it went to sleep.
+    pub sleeps: u64,
+    /// Frames taken from the port.
+    pub frames_received: u64,
+    /// Frames that were dropped as not belonging to any shard of this node (wrong port).
+    pub frames_misdirected: u64,
+    /// Frames handed to the port.
+    pub frames_transmitted: u64,
+    /// Frames that the port refused; repair sends them again.
+    pub transmit_refused: u64,
+    /// Frames passed on to the worker that owns their shard.
+    pub handed_over: u64,
+    /// Frames that could not be passed on: the owner's inbox was full.
+    pub handover_dropped: u64,
+    /// Frames taken over from other workers.
+    pub taken_over: u64,
+    /// Operations of clients carried out, refused ones included.
+    pub submissions: u64,
+    /// Operations of clients refused with an error code.
+    pub submissions_refused: u64,
+    /// Times that a client's operation had to wait for a commit.
+    pub submissions_postponed: u64,
+    /// Clients let go for breaking the rules of their ring.
+    pub clients_faulted: u64,
+    /// System calls of the port that failed.
+    pub port_errors: u64,
+}
+
+/// Something that works, but less well than configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degradation {
+    /// The thread could not be pinned to its core; the scheduler moves it.
+    Unpinned,
+    /// The segment had no room for a publication: the state is merged and replicated, but readers here miss it.
+    SegmentFull,
+    /// A system call of the port failed.
+    PortFailing,
+}
+
+impl Degradation {
+    /// Every kind, in the order of their bits.
+    pub const ALL: [Degradation; 3] =
+        [Degradation::Unpinned, Degradation::SegmentFull, Degradation::PortFailing];
+
+    /// The name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Degradation::Unpinned => "unpinned",
+            Degradation::SegmentFull => "segment-full",
+            Degradation::PortFailing => "port-failing",
+        }
+    }
+
+    pub(crate) const fn bit(self) -> u8 {
+        1 << (self as u8)
+    }
+}
+
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

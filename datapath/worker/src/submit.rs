@@ -1,0 +1,100 @@
+//! From a client's submission to an operation of an engine.
+//!
+//! Submissions are hostile input. The ring has checked that lengths and numbers are in range; here it is decided what
+//! they mean. Three things can come of one:
+//!
+//! | outcome | meaning for the client |
+//! |---|---|
+//! | applied | visible when the ring's applied count passes it |
+//! | refused with a code | nothing changed; the code is an entry in its completion ring |
+//! | fault | it writes to rings of workers that do not own its keys, or nonsense: it loses its rings |
+
+use crate::clients::ClientFault;
+use crate::publisher::SegmentPublisher;
+use crate::shards::Shards;
+use lattice_crdt::Kind;
+use lattice_engine::{Instant, LocalOp, OpError};
+use lattice_segment::layout::MAX_KEY_BYTES;
+use lattice_segment::{Submission, SubmitOp, Target, codes, key_hash, shard_of};
+
+/// What came of one submission.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done.
+    Applied,
+    /// Not done; the code says why.
+    Refused(u16),
+    /// Not done yet: the engine wants a commit first. The same submission comes again in the next turn.
+    Later,
+    /// The client must go.
+    Fault(ClientFault),
+}
+
+/// Where submissions are carried out.
+pub(crate) struct Executor<'a> {
+    pub(crate) now: Instant,
+    /// Number of shards of the keyspace.
+    pub(crate) shard_count: u16,
+    pub(crate) shards: &'a mut Shards,
+    pub(crate) publisher: &'a SegmentPublisher,
+}
+
+impl Executor<'_> {
+    /// Carries out one submission.
+    pub(crate) fn execute(&mut self, submission: &Submission<'_>) -> Outcome {
+        let mut key_of_cell = [0; MAX_KEY_BYTES];
+        let (kind, hash, key) = match submission.target {
+            Target::Key(key) => (submission.kind, key_hash(key), key),
+            Target::Cell { cell, generation } => {
+                match self.publisher.resolve(cell, generation, &mut key_of_cell) {
+                    Some(resolved) => resolved,
+                    None => return Outcome::Refused(codes::STALE_CELL),
+                }
+            }
+        };
+        let Ok(kind) = Kind::try_from(kind) else {
+            return Outcome::Refused(codes::NOT_SUPPORTED);
+        };
+        let Some(op) = local_op(submission, kind) else {
+            return Outcome::Refused(codes::NOT_SUPPORTED);
+        };
+        let shard = shard_of(hash, self.shard_count);
+        let Some(engine) = self.shards.of_shard(shard) else {
+            return Outcome::Fault(ClientFault::OtherWorker { shard });
+        };
+        match engine.apply(self.now, kind, key, op) {
+            Ok(_) => Outcome::Applied,
+            Err(OpError::Backpressure) => Outcome::Later,
+            Err(refusal) => Outcome::Refused(code_of(refusal)),
+        }
+    }
+}
+
+/// The engine's operation, if it is one that the kind has.
+fn local_op<'a>(submission: &Submission<'a>, kind: Kind) -> Option<LocalOp<'a>> {
+    let flag = matches!(kind, Kind::FlagEnableWins | Kind::FlagDisableWins);
+    let op = match submission.op {
+        SubmitOp::CounterAdd if kind == Kind::Counter => LocalOp::CounterAdd(submission.amount),
+        SubmitOp::FlagEnable if flag => LocalOp::Enable,
+        SubmitOp::FlagDisable if flag => LocalOp::Disable,
+        SubmitOp::RegisterSet if kind == Kind::Register => LocalOp::RegisterSet(submission.data),
+        SubmitOp::SetInsert if kind == Kind::Set => LocalOp::SetInsert(submission.data),
+        SubmitOp::SetRemove if kind == Kind::Set => LocalOp::SetRemove(submission.data),
+        SubmitOp::SetClear if kind == Kind::Set => LocalOp::SetClear,
+        _ => return None,
+    };
+    Some(op)
+}
+
+/// The code under which the client's library finds the error again.
+fn code_of(error: OpError) -> u16 {
+    match error {
+        OpError::BadKey(_) => codes::BAD_KEY,
+        OpError::TooLarge { .. } => codes::TOO_LARGE,
+        OpError::KindMismatch(_) => codes::KIND_MISMATCH,
+        OpError::WrongOperation => codes::NOT_SUPPORTED,
+        OpError::CapacityExceeded => codes::CAPACITY_EXCEEDED,
+        OpError::ClockSkew { .. } => codes::CLOCK_SKEW,
+        OpError::Backpressure => codes::LOG_FULL,
+    }
+}

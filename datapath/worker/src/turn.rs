@@ -1,0 +1,310 @@
+//! The loop: one turn does a bounded amount of everything there is to do, then the next one begins.
+//!
+//! ```text
+//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> flush ─> attend ─┐
+//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 kick   commands│
+//!   │                                                                                     heartbeat, counters
+//!   └────────────────────────────────── rest: none, spin, yield, sleep <────────────────────────────────────┘
+//! ```
+//!
+//! The order is what makes the promises hold: an operation is published and logged (commit) before its client is told
+//! (complete), and it leaves the host in the turn that took it in, together with whatever else came in that turn. So a
+//! lone write is sent at once, and a burst fills frames.
+//!
+//! A turn takes no lock, allocates nothing and cannot panic on what it is handed. What fails is counted: a frame that
+//! can't be decoded or sent (repair brings its operations again), a system call of the port (the loop goes on, the worker
+//! reports itself degraded). Only commands, which are rare, may allocate and make system calls.
+
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::command::{Command, Event};
+use crate::config::WorkerConfig;
+use crate::counters;
+use crate::handle::{SpawnError, WorkerParts};
+use crate::handoff::{HandedOver, Handoff};
+use crate::idle::{Idler, Rest};
+use crate::outgoing::Outgoing;
+use crate::publisher::SegmentPublisher;
+use crate::shards::Shards;
+use crate::status::{Degradation, LoopStats};
+use crate::submit::Executor;
+use crate::wakeup::Wakeup;
+use crossbeam_channel::{Receiver, Sender};
+use lattice_engine::Instant;
+use lattice_port::{PeerSlot, Port};
+use lattice_wire::MAX_FRAME_BYTES;
+use rustix::event::epoll;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There was work; there may be more.
+    Busy,
+    /// There was nothing to do.
+    Idle,
+    /// The worker has shut down: there is no next turn.
+    Stopped,
+}
+
+/// Where the worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    /// Asked to stop; goes on until this monotonic time at most.
+    Draining {
+        until_ns: u64,
+    },
+    Stopped,
+}
+
+/// One worker: everything that its loop touches. Made on the control thread, then owned by one thread.
+///
+/// [`spawn`](crate::spawn) gives it a thread; a test or a simulator can call [`turn`](Self::turn) itself.
+pub struct Worker {
+    pub(crate) config: WorkerConfig,
+    pub(crate) shards: Shards,
+    pub(crate) port: Box<dyn Port>,
+    pub(crate) publisher: SegmentPublisher,
+    pub(crate) clients: Clients,
+    pub(crate) handoff: Handoff,
+    pub(crate) wakeup: Arc<Wakeup>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) stats: LoopStats,
+    pub(crate) phase: Phase,
+    /// One bit for each [`Degradation`] that was seen.
+    pub(crate) degraded: u8,
+    pub(crate) pinned_to: Option<usize>,
+    pub(crate) beat_due_ns: u64,
+    pub(crate) counters_due_ns: u64,
+    clock: Clock,
+    idler: Idler,
+    /// Where engines write frames before the port copies them.
+    frame: Box<[u8; MAX_FRAME_BYTES]>,
+    /// The port holds frames that a failed flush left behind.
+    unflushed: bool,
+    /// When the last turn began, and whether it was busy: how long it took is known when the next one begins.
+    last_turn: Option<(u64, bool)>,
+    edges: Vec<epoll::Event>,
+}
+
+impl Worker {
+    /// Joins the parts, after checking that they belong together, and names the counters in the segment.
+    pub fn new(
+        parts: WorkerParts,
+        commands: Receiver<Command>,
+        events: Sender<Event>,
+    ) -> Result<Self, SpawnError> {
+        let WorkerParts { config, engines, port, writer, handoff } = parts;
+        config.validate()?;
+        let worker = config.index;
+        let expected: Vec<u16> = config.owned_shards().collect();
+        let found: Vec<u16> = engines.iter().map(|engine| engine.shard()).collect();
+        if found != expected {
+            return Err(SpawnError::Engines { worker, expected, found });
+        }
+        if handoff.workers() != usize::from(config.workers) {
+            return Err(SpawnError::Misplaced { worker, part: "handoff" });
+        }
+        if writer.worker() != worker {
+            return Err(SpawnError::Misplaced { worker, part: "segment writer" });
+        }
+        let mut publisher = SegmentPublisher::new(writer);
+        counters::register(&mut publisher);
+        Ok(Self {
+            shards: Shards::new(engines, config.index, config.workers),
+            port,
+            publisher,
+            clients: Clients::new(config.max_clients, config.client_budget_slots),
+            wakeup: Arc::clone(handoff.wakeup()),
+            handoff,
+            commands,
+            outgoing: Outgoing::new(events, config.max_clients + Degradation::ALL.len() + 1),
+            stats: LoopStats::default(),
+            phase: Phase::Running,
+            degraded: 0,
+            pinned_to: None,
+            beat_due_ns: 0,
+            counters_due_ns: 0,
+            clock: Clock::default(),
+            idler: Idler::new(config.idle),
+            frame: Box::new([0; MAX_FRAME_BYTES]),
+            unflushed: false,
+            last_turn: None,
+            edges: Vec::with_capacity(config.max_clients + 1),
+            config,
+        })
+    }
+
+    /// Pins the thread, then turns until it is told to stop.
+    pub(crate) fn run(mut self) {
+        self.pin();
+        loop {
+            match self.turn() {
+                Turn::Stopped => return,
+                turn => self.rest(turn),
+            }
+        }
+    }
+
+    /// One turn at the present moment.
+    pub fn turn(&mut self) -> Turn {
+        let now = self.clock.now();
+        self.turn_at(now)
+    }
+
+    /// One turn at a moment of the caller's choice, which must not be before that of the last one.
+    pub fn turn_at(&mut self, now: Instant) -> Turn {
+        if self.phase == Phase::Stopped {
+            return Turn::Stopped;
+        }
+        self.account(now);
+        let mut work = self.receive(now);
+        work += self.take_over(now);
+        work += self.serve(now);
+        self.shards.tick_due(now);
+        self.commit(now);
+        work += self.transmit(now);
+        work += self.attend(now);
+        if self.phase == Phase::Stopped {
+            return Turn::Stopped;
+        }
+        let busy = work > 0;
+        self.last_turn = Some((now.monotonic_ns, busy));
+        if busy { Turn::Busy } else { Turn::Idle }
+    }
+
+    /// Accounts for the last turn. A busy turn is followed by the next one at once, so the next one's beginning is its
+    /// end and no clock has to be read for it.
+    fn account(&mut self, now: Instant) {
+        self.stats.turns += 1;
+        if let Some((began_ns, true)) = self.last_turn {
+            let took_ns = now.monotonic_ns.saturating_sub(began_ns);
+            self.stats.busy_turns += 1;
+            self.stats.busy_ns += took_ns;
+            self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(took_ns);
+        }
+    }
+
+    /// Frames from the network: to the engine of their shard, or to the worker that owns it.
+    fn receive(&mut self, now: Instant) -> usize {
+        let Self { config, shards, port, handoff, stats, .. } = self;
+        let received = port.receive(config.receive_burst, &mut |received| {
+            stats.frames_received += 1;
+            let shard = received.udp_port.wrapping_sub(config.udp_port_base);
+            if shard >= config.shards {
+                stats.frames_misdirected += 1;
+                return;
+            }
+            let Some(engine) = shards.of_shard(shard) else {
+                match handoff.send(shards.owner(shard), shard, received.frame) {
+                    HandedOver::Yes => stats.handed_over += 1,
+                    HandedOver::Dropped => stats.handover_dropped += 1,
+                }
+                return;
+            };
+            // The engine counts what it drops, by reason.
+            let _ = engine.receive(now, received.frame);
+        });
+        self.handoff.notify();
+        match received {
+            Ok(frames) => frames,
+            Err(error) => self.port_failed(&error),
+        }
+    }
+
+    /// Frames of this worker's shards that arrived at other workers.
+    fn take_over(&mut self, now: Instant) -> usize {
+        let Self { config, shards, handoff, stats, .. } = self;
+        let frames = handoff.receive(config.receive_burst, &mut |shard, frame| {
+            if let Some(engine) = shards.of_shard(shard) {
+                let _ = engine.receive(now, frame);
+            }
+        });
+        stats.taken_over += frames as u64;
+        frames
+    }
+
+    /// Operations of clients.
+    fn serve(&mut self, now: Instant) -> usize {
+        let Self { config, shards, publisher, clients, stats, .. } = self;
+        let mut executor = Executor { now, shard_count: config.shards, shards, publisher };
+        clients.serve(&mut executor, stats)
+    }
+
+    /// Makes everything since the last commit visible, then tells the clients whose operations were in it.
+    fn commit(&mut self, now: Instant) {
+        if self.shards.commit(now, &mut self.publisher) {
+            self.publisher.writer().end_burst();
+        }
+        let Self { config, clients, wakeup, outgoing, .. } = self;
+        clients.complete(config.index, wakeup, &mut |event| outgoing.send(event));
+    }
+
+    /// Frames to the network, as many as the port and the burst have room for, with one kick at the end.
+    fn transmit(&mut self, now: Instant) -> usize {
+        let Self { config, shards, port, stats, frame, .. } = self;
+        let budget = config.transmit_burst.min(port.transmit_room());
+        let sent = shards.transmit(now, budget, frame.as_mut_slice(), &mut |shard, peer, bytes| {
+            let taken = match u16::try_from(peer) {
+                Ok(slot) => port.transmit(PeerSlot(slot), config.udp_port_base + shard, bytes).is_ok(),
+                Err(_) => false,
+            };
+            // A frame that the port refuses (no route yet, most often) is as good as lost on the way: repair sends it again.
+            match taken {
+                true => stats.frames_transmitted += 1,
+                false => stats.transmit_refused += 1,
+            }
+        });
+        // Without room only a flush makes some: it takes back what the kernel has sent.
+        if sent > 0 || budget == 0 || self.unflushed {
+            let flushed = self.port.flush();
+            self.unflushed = flushed.is_err();
+            if let Err(error) = flushed {
+                self.port_failed(&error);
+            }
+        }
+        sent
+    }
+
+    /// Counts a failed system call of the port. What it means for the frames is the port's to say; repair mends it.
+    fn port_failed(&mut self, error: &lattice_port::PortError) -> usize {
+        self.stats.port_errors += 1;
+        self.degrade(Degradation::PortFailing, &error);
+        0
+    }
+
+    /// What comes after a turn: the next one, a pause, or sleep.
+    pub(crate) fn rest(&mut self, turn: Turn) {
+        let Some((now_ns, _)) = self.last_turn else { return };
+        let mut deadline_ns = self.shards.deadline_ns();
+        if let Phase::Draining { until_ns } = self.phase {
+            deadline_ns = deadline_ns.min(until_ns);
+        }
+        match self.idler.after_turn(now_ns, turn == Turn::Busy, deadline_ns) {
+            Rest::No => {}
+            Rest::Spin => std::hint::spin_loop(),
+            Rest::Yield => rustix::thread::sched_yield(),
+            Rest::Sleep { timeout_ns } => self.sleep(timeout_ns),
+        }
+    }
+
+    /// Sleeps until there is news. First everyone is asked to knock, then everything is looked at once more: see
+    /// [`Wakeup`] for why nothing can slip through.
+    fn sleep(&mut self, timeout_ns: u64) {
+        self.wakeup.arm();
+        let longest_ns = self.clients.prepare_sleep();
+        let nothing_came = !self.handoff.has_frames() && self.commands.is_empty();
+        if let Some(longest_ns) = longest_ns.filter(|_| nothing_came) {
+            self.stats.sleeps += 1;
+            let timeout = Duration::from_nanos(timeout_ns.min(longest_ns));
+            if let Err(error) = self.port.wait(timeout, self.wakeup.fd()) {
+                self.port_failed(&error);
+            }
+        }
+        self.clients.wake();
+        self.wakeup.disarm(&mut self.edges);
+    }
+}

@@ -1,0 +1,141 @@
+//! Waking a worker that sleeps.
+//!
+//! ```text
+//!   control thread ─ command ──┐                              ┌── eventfd of this worker
+//!   other workers ── frame ────┼─> "does it sleep?" ─ knock ──┤                              ├─> epoll ─> port.wait
+//!   clients ──────── write ────┘                              └── eventfd of each client
+//! ```
+//!
+//! A knock is a system call, so it is only made when the sleeper's flag says that it sleeps. The flag works as in
+//! Dekker's algorithm: the one who brings work stores the work, fences, loads the flag; the sleeper stores the flag,
+//! fences, looks for work. Both fences are `SeqCst`, so at least one of the two sees the other's store: either the work
+//! is found, or the knock is made.
+//!
+//! Each client has an eventfd of its own: it holds a duplicate, and could drain it or fill it, but then it is only its
+//! own writes that are noticed later (never later than `max_sleep_ns`). The eventfds are watched edge-triggered, so
+//! nothing has to be read from them; `epoll_wait` with a zero timeout takes the edges.
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Tells one sleeping worker that there is work. Shared by everyone who may bring it some.
+#[derive(Debug)]
+pub struct Wakeup {
+    eventfd: OwnedFd,
+    epoll: OwnedFd,
+    sleeping: AtomicBool,
+}
+
+impl Wakeup {
+    /// Makes the eventfd and the epoll instance of one worker.
+    pub fn new() -> io::Result<Self> {
+        let eventfd = new_eventfd()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(0), EDGE)?;
+        Ok(Self { eventfd, epoll, sleeping: AtomicBool::new(false) })
+    }
+
+    /// Called after work was stored where the worker will look for it: knocks if it sleeps.
+    pub fn notify(&self) {
+        // [WAKE-1] partner: `arm`. The work was stored before this fence, the flag is loaded after it.
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) {
+            knock(self.eventfd.as_fd());
+        }
+    }
+
+    /// From here on whoever brings work knocks. The caller looks for work once more before it sleeps.
+    pub(crate) fn arm(&self) {
+        self.sleeping.store(true, Ordering::Relaxed);
+        // [WAKE-1] partner: `notify`. The flag was stored before this fence, the work is looked for after it.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker is awake: no knocks, and the edges that woke it are taken.
+    pub(crate) fn disarm(&self, scratch: &mut Vec<epoll::Event>) {
+        // Relaxed: a late observer of the old value only makes a knock too many.
+        self.sleeping.store(false, Ordering::Relaxed);
+        scratch.clear();
+        // An error (EINTR) leaves edges behind, and the next sleep ends at once: harmless.
+        let _ = epoll::wait(&self.epoll, spare_capacity(scratch), Some(&ZERO));
+    }
+
+    /// What to poll for: readable when anyone knocked.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Watches a client's eventfd too.
+    pub(crate) fn watch(&self, client: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, client, epoll::EventData::new_u64(1), EDGE)?)
+    }
+
+    /// Stops watching a client's eventfd. Needed: the client's duplicate keeps it open beyond our own closing.
+    pub(crate) fn unwatch(&self, client: BorrowedFd<'_>) {
+        // It was added by `watch`; if that failed there is nothing to delete.
+        let _ = epoll::delete(&self.epoll, client);
+    }
+}
+
+const EDGE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
+const ZERO: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// Makes the eventfd by which one client wakes one worker: the worker's end, for
+/// [`Command::AttachClient`](crate::Command::AttachClient), and the client's.
+pub fn client_wakeup() -> io::Result<(OwnedFd, OwnedFd)> {
+    let worker = new_eventfd()?;
+    let client = worker.try_clone()?;
+    Ok((worker, client))
+}
+
+fn new_eventfd() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Adds one to an eventfd. `EAGAIN` means that its counter is full: there is an edge already.
+fn knock(eventfd: BorrowedFd<'_>) {
+    let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    fn readable(wakeup: &Wakeup) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(wakeup.fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&ZERO)).unwrap() == 1
+    }
+
+    #[test]
+    fn a_knock_is_made_only_for_a_sleeper_and_taken_once() {
+        let wakeup = Wakeup::new().unwrap();
+        let mut scratch = Vec::with_capacity(8);
+        wakeup.notify();
+        assert!(!readable(&wakeup), "awake: no system call, no edge");
+        wakeup.arm();
+        wakeup.notify();
+        assert!(readable(&wakeup));
+        wakeup.disarm(&mut scratch);
+        assert!(!readable(&wakeup), "the edge was taken without reading the eventfd");
+        wakeup.arm();
+        wakeup.notify();
+        assert!(readable(&wakeup), "the next knock is a new edge");
+    }
+
+    #[test]
+    fn a_client_wakes_through_its_own_end_until_unwatched() {
+        let wakeup = Wakeup::new().unwrap();
+        let (worker, client) = client_wakeup().unwrap();
+        wakeup.watch(worker.as_fd()).unwrap();
+        knock(client.as_fd());
+        assert!(readable(&wakeup));
+        wakeup.unwatch(worker.as_fd());
+        drop(worker);
+        knock(client.as_fd());
+        assert!(!readable(&wakeup), "a detached client reaches nobody");
+    }
+}
