@@ -70,6 +70,46 @@ impl Default for ClusterSpec {
     }
 }
 
+impl ClusterSpec {
+    /// Writes one configuration file per host into `directory`, and returns what they say.
+    pub fn write_plans(&self, directory: &Path) -> Result<Vec<HostPlan>> {
+        let loopback =
+            (self.fabric == Fabric::Loopback).then(|| free_loopback_block(BASE_PORT)).transpose()?;
+        let address = |from: usize, to: usize| -> IpAddr {
+            let number = to as u8 + 1;
+            match loopback {
+                // Hosts are in 127.n.0.0/24, what host i calls its peers in 127.n.i.0/24: see `relay`.
+                Some(block) if from == to => Ipv4Addr::new(127, block, 0, number).into(),
+                Some(block) => Ipv4Addr::new(127, block, from as u8 + 1, number).into(),
+                None if self.ipv6 => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)).into(),
+                None => Ipv4Addr::new(10, 77, 0, number).into(),
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..self.hosts)
+            .map(|host| {
+                let name = format!("host-{}", char::from(b'a' + host as u8));
+                let config = ConfigFile {
+                    cluster: ClusterTable { name: "test".into(), shards: self.shards },
+                    node: NodeTable { id: host as u16 + 1, name: name.clone() },
+                    network: NetworkTable {
+                        address: address(host, host),
+                        base_port: BASE_PORT,
+                        port: Some(self.ports.get(host).copied().unwrap_or(PortChoice::Auto)),
+                    },
+                    workers: Some(WorkersTable { cores: vec![(host % cores) as u16], idle: Some(self.idle) }),
+                    paths: PathsTable { directory: directory.join(&name) },
+                    peers: (0..self.hosts)
+                        .filter(|&peer| peer != host)
+                        .map(|peer| PeerTable { id: peer as u16 + 1, address: address(host, peer) })
+                        .collect(),
+                };
+                config::write(&directory.join(format!("{name}.toml")), &config)
+            })
+            .collect()
+    }
+}
+
 /// One host of a running cluster.
 #[derive(Debug)]
 pub struct Host {
@@ -102,7 +142,7 @@ impl Cluster {
     /// each other.
     pub fn start(spec: &ClusterSpec) -> Result<Cluster> {
         let scratch = scratch_directory()?;
-        let plans = write_plans(spec, scratch.path())?;
+        let plans = spec.write_plans(scratch.path())?;
         Cluster::launch(plans, spec.fabric, spec.faults, spec.seed, Binaries::find()?, scratch)
     }
 
@@ -229,41 +269,4 @@ fn scratch_directory() -> Result<TempDir> {
         .prefix(&format!("lattice-{}-", std::process::id()))
         .tempdir_in(SCRATCH)
         .with_context(|| format!("can't make a directory in {SCRATCH}"))
-}
-
-/// Writes one configuration file per host.
-fn write_plans(spec: &ClusterSpec, directory: &Path) -> Result<Vec<HostPlan>> {
-    let loopback = (spec.fabric == Fabric::Loopback).then(|| free_loopback_block(BASE_PORT)).transpose()?;
-    let address = |from: usize, to: usize| -> IpAddr {
-        let number = to as u8 + 1;
-        match loopback {
-            // Hosts are in 127.n.0.0/24, what host i calls its peers in 127.n.i.0/24: see `relay`.
-            Some(block) if from == to => Ipv4Addr::new(127, block, 0, number).into(),
-            Some(block) => Ipv4Addr::new(127, block, from as u8 + 1, number).into(),
-            None if spec.ipv6 => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)).into(),
-            None => Ipv4Addr::new(10, 77, 0, number).into(),
-        }
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (0..spec.hosts)
-        .map(|host| {
-            let name = format!("host-{}", char::from(b'a' + host as u8));
-            let config = ConfigFile {
-                cluster: ClusterTable { name: "test".into(), shards: spec.shards },
-                node: NodeTable { id: host as u16 + 1, name: name.clone() },
-                network: NetworkTable {
-                    address: address(host, host),
-                    base_port: BASE_PORT,
-                    port: Some(spec.ports.get(host).copied().unwrap_or(PortChoice::Auto)),
-                },
-                workers: Some(WorkersTable { cores: vec![(host % cores) as u16], idle: Some(spec.idle) }),
-                paths: PathsTable { directory: directory.join(&name) },
-                peers: (0..spec.hosts)
-                    .filter(|&peer| peer != host)
-                    .map(|peer| PeerTable { id: peer as u16 + 1, address: address(host, peer) })
-                    .collect(),
-            };
-            config::write(&directory.join(format!("{name}.toml")), &config)
-        })
-        .collect()
 }
