@@ -11,11 +11,11 @@
 
 use std::fmt;
 
-use lattice_crdt::{ActorId, Clock, SeqRange};
+use lattice_crdt::{ActorId, SeqRange};
 
 use crate::codec::{MAX_VARINT64_BYTES, Reader, Writer};
 use crate::header::MAX_PAYLOAD_BYTES;
-use crate::{NoRoom, RecordError};
+use crate::{FrameWriter, NoRoom, RecordError};
 
 /// Most ranges in one acknowledgement. A receiver with more names the lowest; they are repaired first anyway.
 pub const MAX_ACK_RANGES: usize = 32;
@@ -33,11 +33,10 @@ pub struct Ack<'a> {
 }
 
 impl<'a> Ack<'a> {
-    /// Acknowledges what `clock` covers of `actor`, as far as it fits.
-    pub fn of_clock(actor: ActorId, clock: &'a Clock) -> Self {
-        let ranges = clock.ranges();
-        let ranges = ranges.get(..MAX_ACK_RANGES).unwrap_or(ranges);
-        Self { actor, contiguous: clock.contiguous(), ranges: ranges.into() }
+    /// Acknowledges `contiguous` and `ranges`, which are those of a [`lattice_crdt::Clock`]; of more than
+    /// [`MAX_ACK_RANGES`] the lowest.
+    pub fn new(actor: ActorId, contiguous: u64, ranges: &'a [SeqRange]) -> Self {
+        Self { actor, contiguous, ranges: ranges.get(..MAX_ACK_RANGES).unwrap_or(ranges).into() }
     }
 
     /// Reads a whole payload.
@@ -60,7 +59,15 @@ impl<'a> Ack<'a> {
         Ok(Self { actor, contiguous, ranges: Ranges(Repr::Encoded { count, contiguous, bytes }) })
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    /// Appends this payload to a frame.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn encode(&self, frame: &mut FrameWriter<'_>) -> Result<(), NoRoom> {
+        frame.push_with(|out| self.write(out))
+    }
+
+    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
         if self.ranges.len() > MAX_ACK_RANGES {
             return Err(NoRoom);
         }

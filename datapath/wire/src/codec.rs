@@ -195,6 +195,13 @@ impl<'a> Writer<'a> {
         self.len
     }
 
+    /// Overwrites a byte that was written before: a count that is known only afterwards.
+    pub(crate) fn patch_u8(&mut self, at: usize, value: u8) {
+        if let Some(byte) = self.out.get_mut(..self.len).and_then(|written| written.get_mut(at)) {
+            *byte = value;
+        }
+    }
+
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.len.checked_add(bytes.len()).ok_or(NoRoom)?;
         self.out.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(bytes);

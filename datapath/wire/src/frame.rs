@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::codec::Writer;
 use crate::header::{HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, TAG_BYTES};
-use crate::{Ack, Heartbeat, NoRoom, Record, SyncAck, SyncItem, SyncRequest, VectorPart, WireError};
+use crate::{NoRoom, Record, SyncItem, WireError};
 
 /// A frame that has been checked; its payload has not been decoded.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -97,38 +97,6 @@ impl<'a> FrameWriter<'a> {
         self.push_with(|out| record.write(actor, out))
     }
 
-    /// Appends the payload of an Ack frame.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; the frame is as it was.
-    pub fn push_ack(&mut self, ack: &Ack<'_>) -> Result<(), NoRoom> {
-        self.push_with(|out| ack.write(out))
-    }
-
-    /// Appends the payload of a Hello or Vector frame.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; the frame is as it was.
-    pub fn push_vector_part(&mut self, part: &VectorPart<'_>) -> Result<(), NoRoom> {
-        self.push_with(|out| part.write(out))
-    }
-
-    /// Appends the payload of a Heartbeat frame.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; the frame is as it was.
-    pub fn push_heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<(), NoRoom> {
-        self.push_with(|out| heartbeat.write(out))
-    }
-
-    /// Appends the payload of a SyncRequest frame.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; the frame is as it was.
-    pub fn push_sync_request(&mut self, request: &SyncRequest<'_>) -> Result<(), NoRoom> {
-        self.push_with(|out| request.write(out))
-    }
-
     /// Starts the payload of a SyncData frame; items follow.
     ///
     /// # Errors
@@ -145,14 +113,6 @@ impl<'a> FrameWriter<'a> {
         self.push_with(|out| item.write(out))
     }
 
-    /// Appends the payload of a SyncAck frame.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; the frame is as it was.
-    pub fn push_sync_ack(&mut self, ack: &SyncAck) -> Result<(), NoRoom> {
-        self.push_with(|out| ack.write(out))
-    }
-
     /// Writes header and tag; returns the frame's length.
     pub fn finish(self) -> usize {
         // At most MAX_PAYLOAD_BYTES, which is asserted to fit a u16.
@@ -164,7 +124,11 @@ impl<'a> FrameWriter<'a> {
         tag_at + TAG_BYTES
     }
 
-    fn push_with(&mut self, write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
+    /// What the `encode` of the payload structs is made of.
+    pub(crate) fn push_with(
+        &mut self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoRoom>,
+    ) -> Result<(), NoRoom> {
         let start = HEADER_BYTES + self.payload_len;
         let end = HEADER_BYTES + MAX_PAYLOAD_BYTES;
         let mut out = Writer::new(self.buf.get_mut(start..end).ok_or(NoRoom)?);

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::codec::{Reader, Writer};
-use crate::{NoRoom, RecordError};
+use crate::{FrameWriter, NoRoom, RecordError};
 
 /// The payload of a Heartbeat frame.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -37,7 +37,15 @@ impl Heartbeat {
         Ok(heartbeat)
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    /// Appends this payload to a frame.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn encode(&self, frame: &mut FrameWriter<'_>) -> Result<(), NoRoom> {
+        frame.push_with(|out| self.write(out))
+    }
+
+    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
         out.u64(self.state_digest)?;
         out.u64(self.vector_digest)?;
         out.u64(self.wall_ns)?;

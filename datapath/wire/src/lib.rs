@@ -49,4 +49,4 @@ pub use header::{
 pub use heartbeat::Heartbeat;
 pub use record::{MAX_RECORD_BYTES, Op, Record, Records, decode_record, encode_record};
 pub use sync::{MAX_ITEM_BYTES, SyncAck, SyncData, SyncItem, SyncItems, decode_item, encode_item};
-pub use vector::{Entries, MAX_VECTOR_ENTRIES_PER_PART, SyncRequest, VectorPart};
+pub use vector::{MAX_VECTOR_ENTRIES_PER_PART, SyncRequest, VectorPart};

@@ -20,7 +20,7 @@ use lattice_crdt::{ActorId, Dot, Hlc, Kind};
 use crate::codec::{MAX_LENGTH_BYTES, MAX_VARINT64_BYTES, Reader, Writer};
 use crate::dots::{Dots, MAX_DOTS_BYTES, read_dot, write_dot};
 use crate::header::MAX_PAYLOAD_BYTES;
-use crate::{NoRoom, RecordError};
+use crate::{FrameWriter, NoRoom, RecordError};
 
 const SYNC_ID_BYTES: usize = 4;
 
@@ -312,7 +312,15 @@ impl SyncAck {
         Ok(ack)
     }
 
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+    /// Appends this payload to a frame.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn encode(&self, frame: &mut FrameWriter<'_>) -> Result<(), NoRoom> {
+        frame.push_with(|out| self.write(out))
+    }
+
+    fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
         out.u32(self.sync_id)?;
         out.u64(self.cumulative)?;
         out.u64(self.bitmap)?;

@@ -15,138 +15,146 @@ use lattice_crdt::limits::MAX_ACTORS;
 
 use crate::codec::{Reader, Writer};
 use crate::header::MAX_PAYLOAD_BYTES;
-use crate::{NoRoom, RecordError};
+use crate::{FrameWriter, NoRoom, RecordError};
 
 const ENTRY_BYTES: usize = 16;
 const PART_HEADER_BYTES: usize = 3;
+const SYNC_ID_BYTES: usize = 4;
 
-/// Most entries in one part; also of a SyncRequest, which has four bytes more.
-pub const MAX_VECTOR_ENTRIES_PER_PART: usize = (MAX_PAYLOAD_BYTES - 4 - PART_HEADER_BYTES) / ENTRY_BYTES;
+/// Most entries in one part, be it of a Hello, a Vector or a SyncRequest.
+pub const MAX_VECTOR_ENTRIES_PER_PART: usize =
+    (MAX_PAYLOAD_BYTES - SYNC_ID_BYTES - PART_HEADER_BYTES) / ENTRY_BYTES;
 const _: () = assert!(MAX_VECTOR_ENTRIES_PER_PART <= u8::MAX as usize);
 const _: () = assert!(MAX_ACTORS.div_ceil(MAX_VECTOR_ENTRIES_PER_PART) <= u8::MAX as usize);
 
-/// The payload of a Hello or Vector frame.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+/// The payload of a Hello or Vector frame that has arrived: a part of what its sender has.
+#[derive(Copy, Clone, Eq, PartialEq)]
 pub struct VectorPart<'a> {
     /// Which part this is, from 0.
     pub part: u8,
     /// How many parts there are, from 1.
     pub parts: u8,
-    /// Actors with their contiguous seqs.
-    pub entries: Entries<'a>,
+    /// A whole number of entries.
+    entries: &'a [u8],
 }
 
 impl<'a> VectorPart<'a> {
+    /// Appends a part of a vector, as the payload of a Hello or Vector frame.
+    ///
+    /// # Errors
+    /// [`NoRoom`] also if there are more than [`MAX_VECTOR_ENTRIES_PER_PART`] entries; the frame is as it was.
+    pub fn encode(
+        frame: &mut FrameWriter<'_>,
+        part: u8,
+        parts: u8,
+        entries: impl IntoIterator<Item = (ActorId, u64)>,
+    ) -> Result<(), NoRoom> {
+        frame.push_with(|out| write_part(out, part, parts, entries))
+    }
+
     /// Reads a whole payload.
     ///
     /// # Errors
     /// [`RecordError`] if it is not exactly a part of a vector.
     pub fn decode(payload: &'a [u8]) -> Result<Self, RecordError> {
-        let mut reader = Reader::new(payload);
-        Self::read(&mut reader)
+        Self::read(Reader::new(payload))
+    }
+
+    /// The actors with their contiguous seqs, in the order in which they were written.
+    pub fn entries(&self) -> impl Iterator<Item = (ActorId, u64)> + 'a {
+        let mut reader = Reader::new(self.entries);
+        std::iter::from_fn(move || Some((reader.actor().ok()?, reader.u64().ok()?)))
+    }
+
+    /// How many entries.
+    pub fn len(&self) -> usize {
+        self.entries.len() / ENTRY_BYTES
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Reads to the end: a part is always the last thing in a payload.
-    fn read(reader: &mut Reader<'a>) -> Result<Self, RecordError> {
+    fn read(mut reader: Reader<'a>) -> Result<Self, RecordError> {
         let (part, parts, count) = (reader.u8()?, reader.u8()?, usize::from(reader.u8()?));
         if part >= parts || count > MAX_VECTOR_ENTRIES_PER_PART {
             return Err(RecordError::BadPart);
         }
-        let bytes = reader.bytes(count * ENTRY_BYTES)?;
+        let entries = reader.bytes(count * ENTRY_BYTES)?;
         reader.finish()?;
-        Ok(Self { part, parts, entries: Entries(Repr::Encoded(bytes)) })
-    }
-
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        if self.part >= self.parts || self.entries.len() > MAX_VECTOR_ENTRIES_PER_PART {
-            return Err(NoRoom);
-        }
-        out.u8(self.part)?;
-        out.u8(self.parts)?;
-        out.u8(self.entries.len() as u8)?;
-        self.entries.iter().try_for_each(|(actor, contiguous)| {
-            out.actor(actor)?;
-            out.u64(contiguous)
-        })
+        Ok(Self { part, parts, entries })
     }
 }
 
-/// The payload of a SyncRequest frame: "send me what this vector does not have".
+impl fmt::Debug for VectorPart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VectorPart {}/{} ", self.part, self.parts)?;
+        f.debug_map().entries(self.entries()).finish()
+    }
+}
+
+fn write_part(
+    out: &mut Writer<'_>,
+    part: u8,
+    parts: u8,
+    entries: impl IntoIterator<Item = (ActorId, u64)>,
+) -> Result<(), NoRoom> {
+    if part >= parts {
+        return Err(NoRoom);
+    }
+    out.u8(part)?;
+    out.u8(parts)?;
+    let count_at = out.len();
+    out.u8(0)?;
+    let mut count = 0;
+    for (actor, contiguous) in entries {
+        if count == MAX_VECTOR_ENTRIES_PER_PART {
+            return Err(NoRoom);
+        }
+        out.actor(actor)?;
+        out.u64(contiguous)?;
+        count += 1;
+    }
+    // At most MAX_VECTOR_ENTRIES_PER_PART, which is asserted to fit a u8.
+    out.patch_u8(count_at, count as u8);
+    Ok(())
+}
+
+/// The payload of a SyncRequest frame that has arrived: "send me what this vector does not have".
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct SyncRequest<'a> {
     /// The requester's number for this sync; all frames of it carry it.
     pub sync_id: u32,
-    /// What the requester has.
+    /// What the requester has, or a part of it.
     pub vector: VectorPart<'a>,
 }
 
 impl<'a> SyncRequest<'a> {
+    /// Appends a part of a request.
+    ///
+    /// # Errors
+    /// As [`VectorPart::encode`].
+    pub fn encode(
+        frame: &mut FrameWriter<'_>,
+        sync_id: u32,
+        part: u8,
+        parts: u8,
+        entries: impl IntoIterator<Item = (ActorId, u64)>,
+    ) -> Result<(), NoRoom> {
+        frame.push_with(|out| {
+            out.u32(sync_id)?;
+            write_part(out, part, parts, entries)
+        })
+    }
+
     /// Reads a whole payload.
     ///
     /// # Errors
     /// [`RecordError`] if it is not exactly a request.
     pub fn decode(payload: &'a [u8]) -> Result<Self, RecordError> {
         let mut reader = Reader::new(payload);
-        Ok(Self { sync_id: reader.u32()?, vector: VectorPart::read(&mut reader)? })
-    }
-
-    pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        out.u32(self.sync_id)?;
-        self.vector.write(out)
-    }
-}
-
-/// Entries of a vector: a slice on its way into a frame, or bytes out of a frame that have been checked.
-#[derive(Copy, Clone)]
-pub struct Entries<'a>(Repr<'a>);
-
-#[derive(Copy, Clone)]
-enum Repr<'a> {
-    Slice(&'a [(ActorId, u64)]),
-    Encoded(&'a [u8]),
-}
-
-impl<'a> Entries<'a> {
-    /// How many entries.
-    pub fn len(&self) -> usize {
-        match self.0 {
-            Repr::Slice(entries) => entries.len(),
-            Repr::Encoded(bytes) => bytes.len() / ENTRY_BYTES,
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The entries, in the order in which they were written.
-    pub fn iter(&self) -> impl Iterator<Item = (ActorId, u64)> + 'a {
-        let (slice, mut reader) = match self.0 {
-            Repr::Slice(entries) => (entries, Reader::new(&[])),
-            Repr::Encoded(bytes) => (&[][..], Reader::new(bytes)),
-        };
-        let decoded = std::iter::from_fn(move || Some((reader.actor().ok()?, reader.u64().ok()?)));
-        slice.iter().copied().chain(decoded)
-    }
-}
-
-impl<'a> From<&'a [(ActorId, u64)]> for Entries<'a> {
-    fn from(entries: &'a [(ActorId, u64)]) -> Self {
-        Self(Repr::Slice(entries))
-    }
-}
-
-impl PartialEq for Entries<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for Entries<'_> {}
-
-impl fmt::Debug for Entries<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        Ok(Self { sync_id: reader.u32()?, vector: VectorPart::read(reader)? })
     }
 }
