@@ -1,0 +1,121 @@
+//! One incarnation of a daemon, as this client is attached to it: its segment and its rings.
+//!
+//! An attachment never changes into another: a client that re-attaches makes a new one, and handles move over with
+//! their next use. So whoever holds an attachment reads one consistent segment for as long as it likes.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lattice_segment::{Reader, RingProducer, State, shard_of, worker_of};
+
+use crate::attach::{Attached, is_hung_up};
+use crate::error::{Error, Result};
+use crate::lane::Lane;
+
+/// A mapped segment and, unless read-only, the rings into its daemon.
+pub(crate) struct Attachment {
+    /// Counts this client's attachments from 1: part of each ticket.
+    pub number: u64,
+    pub reader: Reader,
+    lanes: Vec<Mutex<Lane>>,
+    stream: Option<OwnedFd>,
+    superseded: AtomicBool,
+}
+
+/// Opens a segment file, whoever its daemon is.
+pub(crate) fn open_reader(path: &Path) -> Result<Reader> {
+    Reader::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })
+}
+
+impl Attachment {
+    /// An attachment that only reads.
+    pub fn read_only(number: u64, reader: Reader) -> Attachment {
+        Attachment { number, reader, lanes: Vec::new(), stream: None, superseded: AtomicBool::new(false) }
+    }
+
+    /// An attachment that can write: maps the segment and the rings that the daemon sent.
+    pub fn writable(number: u64, attached: Attached) -> Result<Attachment> {
+        let reader = open_reader(&attached.segment)?;
+        let producers = RingProducer::map(&attached.rings)
+            .map_err(|error| Error::Protocol(format!("the rings can't be mapped: {error}")))?;
+        if producers.len() != usize::from(attached.workers) || reader.workers() != attached.workers {
+            return Err(Error::Protocol(format!(
+                "the reply says {} workers, the rings {}, the segment {}",
+                attached.workers,
+                producers.len(),
+                reader.workers()
+            )));
+        }
+        let mut wakeups = attached.wakeups.into_iter();
+        let lanes =
+            producers.into_iter().map(|producer| Mutex::new(Lane::new(producer, wakeups.next()))).collect();
+        Ok(Attachment {
+            number,
+            reader,
+            lanes,
+            stream: Some(attached.stream),
+            superseded: AtomicBool::new(false),
+        })
+    }
+
+    /// True once the daemon, its successor or this client has ended it. Two loads of hot lines.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        // Relaxed: only a hint to go and look for the successor, which is found under a lock.
+        self.reader.is_closed() || self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Tells handles to move on to the successor.
+    pub fn supersede(&self) {
+        self.superseded.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the daemon has closed the connection. One system call.
+    pub fn is_hung_up(&self) -> bool {
+        self.stream.as_ref().is_some_and(is_hung_up)
+    }
+
+    pub fn is_writable(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.reader.state(), State::Ready)
+    }
+
+    /// The worker that owns a key.
+    pub fn worker_of(&self, key_hash: u64) -> u16 {
+        worker_of(shard_of(key_hash, self.reader.shards()), self.reader.workers())
+    }
+
+    /// The rings into one worker; `None` if this attachment is read-only.
+    pub fn lane(&self, worker: u16) -> Option<MutexGuard<'_, Lane>> {
+        self.lanes.get(usize::from(worker)).map(lock)
+    }
+
+    /// All of them, by worker.
+    pub fn lanes(&self) -> impl Iterator<Item = (u16, &Mutex<Lane>)> {
+        (0u16..).zip(&self.lanes)
+    }
+
+    pub fn heartbeat_age(&self, worker: u16, now_ns: u64) -> Duration {
+        Duration::from_nanos(self.reader.heartbeat_age_ns(worker, now_ns))
+    }
+
+    /// The age of the most silent worker.
+    pub fn oldest_heartbeat(&self, now_ns: u64) -> Duration {
+        (0..self.reader.workers()).map(|worker| self.heartbeat_age(worker, now_ns)).max().unwrap_or_default()
+    }
+
+    pub fn heartbeat_timeout(&self) -> Duration {
+        Duration::from_nanos(self.reader.heartbeat_timeout_ns())
+    }
+}
+
+/// Locks; a thread that panicked inside left nothing half-done that matters: each lane's state is a few counters.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

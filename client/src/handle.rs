@@ -1,0 +1,244 @@
+//! What all handles have in common: finding their cell, and finding it again after a daemon's restart.
+//!
+//! ```text
+//!   first: set once, read without a lock ──────────> attachment 1, cell      one-load reads
+//!   moved: false ──> true when `first` is of no more use
+//!   later: behind a read lock ─────────────────────> attachment n, cell      reads after a restart
+//! ```
+//!
+//! A handle is `Send + Sync`. It begins on the lock-free path; once its daemon has been replaced it goes through a read lock
+//! (some 20 ns), and holds the replaced segment's mapping until it is dropped. A clone starts anew from the newest
+//! attachment, on the lock-free path.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use lattice_segment::{CellRef, Lookup, ReadError, Reader, Submission, SubmitOp, Target, key_hash, layout};
+
+use crate::attachment::Attachment;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::ticket::Ticket;
+
+/// Where a key's cell is.
+#[derive(Clone)]
+struct Place {
+    attachment: Arc<Attachment>,
+    cell: CellRef,
+}
+
+/// A key of one kind, and where it was found.
+pub(crate) struct Handle {
+    client: Client,
+    kind: Kind,
+    key: Box<[u8]>,
+    key_hash: u64,
+    fresh_only: bool,
+    moved: AtomicBool,
+    first: OnceLock<Place>,
+    later: RwLock<Option<Place>>,
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        let handle = Handle::unplaced(self.client.clone(), self.kind, &self.key);
+        // A kind mismatch that arose meanwhile is reported by the clone's next use.
+        let _ = handle.find_place(&handle.client.successor());
+        handle
+    }
+}
+
+impl Handle {
+    /// Opens a key, which need not exist yet.
+    pub fn open(client: &Client, kind: Kind, key: &[u8]) -> Result<Handle> {
+        if key.is_empty() || key.len() > layout::MAX_KEY_BYTES {
+            return Err(Error::BadKey { len: key.len(), limit: layout::MAX_KEY_BYTES });
+        }
+        let handle = Handle::unplaced(client.clone(), kind, key);
+        handle.find_place(&client.successor())?;
+        Ok(handle)
+    }
+
+    fn unplaced(client: Client, kind: Kind, key: &[u8]) -> Handle {
+        Handle {
+            fresh_only: client.reads_fresh_only(),
+            client,
+            kind,
+            key: key.into(),
+            key_hash: key_hash(key),
+            moved: AtomicBool::new(false),
+            first: OnceLock::new(),
+            later: RwLock::new(None),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The place found first, while it is of use.
+    #[inline]
+    fn first_place(&self) -> Option<&Place> {
+        let place = self.first.get()?;
+        // Relaxed: a late view costs one more read of the place that is still valid.
+        (!self.moved.load(Ordering::Relaxed) && !place.attachment.is_over()).then_some(place)
+    }
+
+    /// Reads the key's cell; `None` if the key is not published.
+    #[inline]
+    pub fn read<T>(
+        &self,
+        mut value: impl FnMut(&Reader, CellRef) -> std::result::Result<T, ReadError>,
+    ) -> Result<Option<T>> {
+        if let Some(place) = self.first_place()
+            && !self.fresh_only
+            && let Ok(value) = value(&place.attachment.reader, place.cell)
+        {
+            return Ok(Some(value));
+        }
+        self.read_slowly(value)
+    }
+
+    #[inline(never)]
+    fn read_slowly<T>(
+        &self,
+        mut value: impl FnMut(&Reader, CellRef) -> std::result::Result<T, ReadError>,
+    ) -> Result<Option<T>> {
+        let mut place = match self.known_place() {
+            Some(place) => place,
+            None => match self.find_place(&self.client.successor())? {
+                Some(place) => place,
+                None => return self.missing(),
+            },
+        };
+        // A second time only if the cell was given to another key since it was found.
+        for _ in 0..2 {
+            self.check_fresh(&place.attachment, place.cell.worker())?;
+            match value(&place.attachment.reader, place.cell) {
+                Ok(value) => return Ok(Some(value)),
+                Err(ReadError::Busy) => return Err(Error::Busy),
+                Err(ReadError::Corrupt) => return Err(Error::Corrupt),
+                Err(ReadError::Stale) => match self.look_up(&place.attachment)? {
+                    Some(found) => place = found,
+                    None => return self.missing(),
+                },
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// The answer for a key that is not published: its kind's empty value, unless the state is too old to say so.
+    fn missing<T>(&self) -> Result<Option<T>> {
+        let attachment = self.client.current();
+        self.check_fresh(&attachment, attachment.worker_of(self.key_hash))?;
+        Ok(None)
+    }
+
+    fn check_fresh(&self, attachment: &Attachment, worker: u16) -> Result<()> {
+        if !self.fresh_only {
+            return Ok(());
+        }
+        if attachment.is_over() {
+            return Err(self.client.daemon_closed(attachment));
+        }
+        self.client.check_heartbeat(attachment, worker)
+    }
+
+    /// Enqueues a write, by cell where it is known, else by key.
+    #[inline]
+    pub fn submit(&self, op: SubmitOp, amount: i64, data: &[u8]) -> Result<Ticket> {
+        if let Some(place) = self.first_place() {
+            match self.submit_to(&place.attachment, Some(place.cell), op, amount, data) {
+                Err(Error::DaemonClosed { .. }) => {}
+                result => return result,
+            }
+        }
+        self.submit_slowly(op, amount, data)
+    }
+
+    #[inline(never)]
+    fn submit_slowly(&self, op: SubmitOp, amount: i64, data: &[u8]) -> Result<Ticket> {
+        let place = match self.known_place() {
+            Some(place) => Some(place),
+            None => self.find_place(&self.client.successor())?,
+        };
+        let (attachment, cell) = match place {
+            Some(place) => (place.attachment, Some(place.cell)),
+            None => (self.client.current(), None),
+        };
+        if !attachment.is_writable() {
+            return Err(Error::ReadOnly);
+        }
+        if attachment.is_over() {
+            return Err(self.client.daemon_closed(&attachment));
+        }
+        self.submit_to(&attachment, cell, op, amount, data)
+    }
+
+    #[inline]
+    fn submit_to(
+        &self,
+        attachment: &Attachment,
+        cell: Option<CellRef>,
+        op: SubmitOp,
+        amount: i64,
+        data: &[u8],
+    ) -> Result<Ticket> {
+        let (worker, target) = match cell {
+            Some(cell) => (cell.worker(), Target::Cell { cell: cell.cell(), generation: cell.generation() }),
+            None => (attachment.worker_of(self.key_hash), Target::Key(&self.key)),
+        };
+        self.client.submit(
+            attachment,
+            worker,
+            &Submission { op, kind: self.kind.as_u8(), target, amount, data },
+        )
+    }
+
+    /// The place found last, if its attachment still serves.
+    fn known_place(&self) -> Option<Place> {
+        let later = self.later.read().unwrap_or_else(PoisonError::into_inner);
+        match &*later {
+            Some(place) => (!place.attachment.is_over()).then(|| place.clone()),
+            None => self.first_place().cloned(),
+        }
+    }
+
+    /// The key's place in this attachment, from memory or looked up.
+    fn find_place(&self, attachment: &Arc<Attachment>) -> Result<Option<Place>> {
+        let is_here = |place: &&Place| place.attachment.number == attachment.number;
+        let later = self.later.read().unwrap_or_else(PoisonError::into_inner);
+        let known = later.as_ref().filter(is_here).or_else(|| self.first.get().filter(is_here)).cloned();
+        drop(later);
+        match known {
+            Some(place) => Ok(Some(place)),
+            None => self.look_up(attachment),
+        }
+    }
+
+    /// Looks the key up and remembers its place.
+    fn look_up(&self, attachment: &Arc<Attachment>) -> Result<Option<Place>> {
+        let cell = match attachment.reader.lookup(self.kind.as_u8(), &self.key) {
+            Lookup::Found(cell) => cell,
+            Lookup::Missing => return Ok(None),
+            Lookup::OtherKind(found) => {
+                return Err(Error::KindMismatch { wanted: self.kind, found: Kind::from_u8(found) });
+            }
+        };
+        let place = Place { attachment: Arc::clone(attachment), cell };
+        if self.first.set(place.clone()).is_err() {
+            *self.later.write().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        Ok(Some(place))
+    }
+}

@@ -1,0 +1,107 @@
+//! The client's end of one worker's ring pair.
+//!
+//! ```text
+//!            submit                     applied (by the worker, after it published)
+//!   app ──> [ 1 2 3 … submitted ] ──────> 1 … applied          not refused  => applied and visible here
+//!                                         └ completion ring:   refused seqs => Refusals
+//!   retired: the attachment is over; `applied` stands still, what is above it is of unknown outcome
+//! ```
+
+use std::os::fd::OwnedFd;
+
+use lattice_segment::{RingProducer, Submission, SubmitError};
+use rustix::io::write;
+
+use crate::error::Refusal;
+use crate::refusals::{Processed, Refusals};
+
+/// One worker's submission and completion ring, used under a lock.
+pub(crate) struct Lane {
+    producer: RingProducer,
+    /// Wakes the worker when it sleeps.
+    wakeup: Option<OwnedFd>,
+    refusals: Refusals,
+    submitted: u64,
+    retired: bool,
+    /// Coarse time of the last look at the daemon's life signs.
+    looked_ns: u64,
+}
+
+/// What remains of a lane after its attachment.
+pub(crate) struct Remains {
+    /// Writes up to here were processed.
+    pub applied: u64,
+    /// Those of them that were refused.
+    pub refusals: Refusals,
+    /// How many writes nobody acknowledged.
+    pub unacknowledged: u64,
+}
+
+impl Lane {
+    pub fn new(producer: RingProducer, wakeup: Option<OwnedFd>) -> Lane {
+        Lane { producer, wakeup, refusals: Refusals::default(), submitted: 0, retired: false, looked_ns: 0 }
+    }
+
+    /// Enqueues one operation and wakes the worker if it sleeps. On an error nothing was enqueued.
+    pub fn submit(&mut self, submission: &Submission<'_>) -> Result<u64, SubmitError> {
+        // A worker stops serving a client whose completion ring is full: keep it empty.
+        self.collect_refusals();
+        let ticket = self.producer.submit(submission)?;
+        self.submitted = ticket.0;
+        Ok(self.submitted)
+    }
+
+    /// The result of a write, or `None` while it is under way.
+    pub fn result_of(&mut self, seq: u64) -> Option<Processed> {
+        // The worker pushes a refusal before it publishes the `applied` that covers it: read `applied` first.
+        let applied = self.producer.applied();
+        self.collect_refusals();
+        (seq <= applied).then(|| self.refusals.result_of(seq))
+    }
+
+    /// True once the worker has processed everything up to `seq`.
+    pub fn has_processed(&mut self, seq: u64) -> bool {
+        seq <= self.producer.applied()
+    }
+
+    /// Refusals that no call has reported yet.
+    pub fn take_unreported(&mut self) -> Option<(u64, Refusal)> {
+        self.collect_refusals();
+        self.refusals.take_unreported()
+    }
+
+    /// Number of the last write.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// True once [`Lane::retire`] was called: the lane takes no more writes.
+    pub fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// True once per clock tick: time to look whether the daemon lives.
+    pub fn is_look_due(&mut self, coarse_ns: u64) -> bool {
+        let due = coarse_ns != self.looked_ns;
+        self.looked_ns = coarse_ns;
+        due
+    }
+
+    /// Ends the lane: no more writes; what was processed so far is final as far as this client will ever know.
+    pub fn retire(&mut self) -> Remains {
+        let applied = self.producer.applied().min(self.submitted);
+        self.collect_refusals();
+        self.retired = true;
+        Remains {
+            applied,
+            refusals: std::mem::take(&mut self.refusals),
+            unacknowledged: self.submitted - applied,
+        }
+    }
+
+    fn collect_refusals(&mut self) {
+        while let Some((ticket, code)) = self.producer.take_failure() {
+            self.refusals.remember(ticket.0, Refusal::from_code(code));
+        }
+    }
+}

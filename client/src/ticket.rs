@@ -1,0 +1,93 @@
+//! Tickets: what became of a write.
+//!
+//! ```text
+//!                 enqueue ──────────> under way ──> applied   (visible to every reader of this host)
+//!                    │                   │  │
+//!   error: nothing   │                   │  └─────> refused   (nothing changed, typed reason)
+//!   was enqueued <───┘                   └────────> unknown   (the daemon went away first)
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::error::{Error, Refusal, Result};
+use crate::lane::Remains;
+use crate::refusals::Processed;
+
+/// A receipt for an enqueued write: pass it to [`crate::Client::wait`] or [`crate::Client::poll`], or drop it and call
+/// [`crate::Client::barrier`] after many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub(crate) attachment: u64,
+    pub(crate) seq: u64,
+    pub(crate) worker: u16,
+}
+
+/// Attachments whose final results are kept for tickets that are waited for late.
+const KEPT_ATTACHMENTS: usize = 8;
+
+/// The final results of attachments that are over.
+#[derive(Default)]
+pub(crate) struct History {
+    attachments: VecDeque<(u64, Vec<Remains>)>,
+    unacknowledged: u64,
+    unreported: Option<(u64, Refusal)>,
+}
+
+impl History {
+    /// Keeps what remained of an attachment's lanes, by worker.
+    pub fn keep(&mut self, number: u64, mut lanes: Vec<Remains>) {
+        for lane in &mut lanes {
+            self.unacknowledged += lane.unacknowledged;
+            if let Some(more) = lane.refusals.take_unreported() {
+                add_refusals(&mut self.unreported, more);
+            }
+        }
+        if self.attachments.len() == KEPT_ATTACHMENTS {
+            self.attachments.pop_front();
+        }
+        self.attachments.push_back((number, lanes));
+    }
+
+    /// True if the attachment's results are final.
+    pub fn knows(&self, number: u64) -> bool {
+        self.attachments.iter().any(|(kept, _)| *kept == number)
+    }
+
+    /// The final result of a write: never under way.
+    pub fn result_of(&mut self, ticket: Ticket) -> Result<()> {
+        let found = self.attachments.iter_mut().find(|(number, _)| *number == ticket.attachment);
+        let lane = found.and_then(|(_, lanes)| lanes.get_mut(usize::from(ticket.worker)));
+        match lane {
+            Some(lane) if ticket.seq <= lane.applied => finished(lane.refusals.result_of(ticket.seq)),
+            Some(_) => Err(Error::OutcomeUnknown { writes: 1 }),
+            None => Err(Error::OutcomeForgotten),
+        }
+    }
+
+    /// Writes of unknown outcome that no barrier has reported yet.
+    pub fn take_unacknowledged(&mut self) -> u64 {
+        std::mem::take(&mut self.unacknowledged)
+    }
+
+    /// Refusals that no call has reported yet.
+    pub fn take_unreported(&mut self) -> Option<(u64, Refusal)> {
+        self.unreported.take()
+    }
+}
+
+/// Adds refusals to a sum that remembers the first.
+pub(crate) fn add_refusals(sum: &mut Option<(u64, Refusal)>, more: (u64, Refusal)) {
+    *sum = Some(match *sum {
+        Some((count, first)) => (count + more.0, first),
+        None => more,
+    });
+}
+
+/// The result that a caller gets for a processed write.
+pub(crate) fn finished(processed: Processed) -> Result<()> {
+    match processed {
+        Processed::Applied => Ok(()),
+        Processed::Refused(refusal) => Err(Error::Refused(refusal)),
+        Processed::Forgotten => Err(Error::OutcomeForgotten),
+    }
+}
