@@ -67,9 +67,8 @@ pub fn spawn(parts: WorkerParts, events: Sender<Event>) -> Result<WorkerHandle, 
     let index = parts.config.index;
     let wakeup = Arc::clone(parts.handoff.wakeup());
     let worker = Worker::new(parts, commands, events)?;
-    let thread = std::thread::Builder::new()
-        .name(format!("lattice-worker-{index}"))
-        .spawn(move || worker.run())?;
+    let thread =
+        std::thread::Builder::new().name(format!("lattice-worker-{index}")).spawn(move || worker.run())?;
     Ok(WorkerHandle { index, commands: sender, wakeup, thread })
 }
 

@@ -33,7 +33,6 @@ use crossbeam_channel::{Receiver, Sender};
 use lattice_engine::Instant;
 use lattice_port::{PeerSlot, Port};
 use lattice_wire::MAX_FRAME_BYTES;
-use rustix::event::epoll;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +86,6 @@ pub struct Worker {
     unflushed: bool,
     /// When the last turn began, and whether it was busy: how long it took is known when the next one begins.
     last_turn: Option<(u64, bool)>,
-    edges: Vec<epoll::Event>,
 }
 
 impl Worker {
@@ -133,7 +131,6 @@ impl Worker {
             frame: Box::new([0; MAX_FRAME_BYTES]),
             unflushed: false,
             last_turn: None,
-            edges: Vec::with_capacity(config.max_clients + 1),
             config,
         })
     }
@@ -305,6 +302,6 @@ impl Worker {
             }
         }
         self.clients.wake();
-        self.wakeup.disarm(&mut self.edges);
+        self.wakeup.disarm();
     }
 }

@@ -15,10 +15,10 @@
 //! own writes that are noticed later (never later than `max_sleep_ns`). The eventfds are watched edge-triggered, so
 //! nothing has to be read from them; `epoll_wait` with a zero timeout takes the edges.
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Tells one sleeping worker that there is work. Shared by everyone who may bring it some.
@@ -55,12 +55,12 @@ impl Wakeup {
     }
 
     /// The worker is awake: no knocks, and the edges that woke it are taken.
-    pub(crate) fn disarm(&self, scratch: &mut Vec<epoll::Event>) {
+    pub(crate) fn disarm(&self) {
         // Relaxed: a late observer of the old value only makes a knock too many.
         self.sleeping.store(false, Ordering::Relaxed);
-        scratch.clear();
-        // An error (EINTR) leaves edges behind, and the next sleep ends at once: harmless.
-        let _ = epoll::wait(&self.epoll, spare_capacity(scratch), Some(&ZERO));
+        // What an error (EINTR) or a full array leaves behind ends the next sleep at once: harmless.
+        let mut edges = [MaybeUninit::<epoll::Event>::uninit(); EDGES];
+        let _ = epoll::wait(&self.epoll, &mut edges, Some(&ZERO));
     }
 
     /// What to poll for: readable when anyone knocked.
@@ -80,6 +80,8 @@ impl Wakeup {
     }
 }
 
+/// Knocks taken at a time.
+const EDGES: usize = 32;
 const EDGE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
 const ZERO: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -113,13 +115,12 @@ mod tests {
     #[test]
     fn a_knock_is_made_only_for_a_sleeper_and_taken_once() {
         let wakeup = Wakeup::new().unwrap();
-        let mut scratch = Vec::with_capacity(8);
         wakeup.notify();
         assert!(!readable(&wakeup), "awake: no system call, no edge");
         wakeup.arm();
         wakeup.notify();
         assert!(readable(&wakeup));
-        wakeup.disarm(&mut scratch);
+        wakeup.disarm();
         assert!(!readable(&wakeup), "the edge was taken without reading the eventfd");
         wakeup.arm();
         wakeup.notify();
