@@ -42,7 +42,7 @@
 //! use lattice_client::{Client, Error};
 //!
 //! # fn main() -> Result<(), Error> {
-//! let client = Client::connect("/run/latticed/client.sock")?;
+//! let client = Client::connect("/dev/shm/latticed/host-a/daemon.sock")?;
 //! let hits = client.counter("hits")?;
 //! match hits.add_wait(1, Duration::from_millis(10)) {
 //!     Ok(()) => {}
