@@ -16,12 +16,28 @@
 
 #![forbid(unsafe_code)]
 
+mod burst;
 mod config;
+mod digest;
+mod engine;
+mod gossip;
+mod keys;
+mod lane;
+mod local;
+mod log;
+mod merge;
 mod ops;
+mod publish;
 mod publisher;
+mod random;
+mod sender;
 mod stats;
+mod sync_receive;
+mod sync_send;
 
 pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant};
+pub use engine::Engine;
+pub use log::{LogStore, MemoryLog};
 pub use ops::{Applied, LocalOp, OpError};
 pub use publisher::{Published, Publisher};
 pub use stats::{DropReason, EngineStats, PeerStatus};

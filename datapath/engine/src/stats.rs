@@ -27,9 +27,12 @@ pub enum DropReason {
     /// Accepting it would exceed the out-of-order ranges, actors or pre-removed dots that may be held.
     #[error("out-of-order bound reached")]
     OutOfOrderBound,
-    /// It makes no sense in the present state of the lane or sync.
+    /// It makes no sense in the present state of the lane.
     #[error("unexpected")]
     Unexpected,
+    /// An item of a state sync where none of its sort can stand: the sync is abandoned.
+    #[error("state sync out of sequence")]
+    OutOfSequence,
 }
 
 /// Counters of one engine since it began. All monotonic but those that say otherwise.

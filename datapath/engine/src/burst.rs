@@ -1,0 +1,100 @@
+//! The records of one burst of local operations, between their dots and the log.
+//!
+//! An operation takes its dot and changes the state at once; its record waits here until the commit appends the whole
+//! burst to the log and publishes what changed. In between, further increments of the same counter and further writes
+//! of the same register go into the record that is waiting: their effects are cumulative (counter) or superseded
+//! (register), so one dot and one record on the wire stand for all of them.
+
+use crate::keys::Position;
+use lattice_crdt::{Dot, Hlc};
+
+/// What a waiting record will say. Byte and dot ranges point into the burst's arenas.
+#[derive(Clone, Copy)]
+pub(crate) enum Waiting {
+    /// This actor's entry of the counter, as it stands at the commit.
+    Counter,
+    /// A register's value as it was written: it may have been superseded here by the time of the commit, and a
+    /// receiver that has seen this dot alone must still get its effect.
+    Register { hlc: Hlc, value: Span },
+    /// An added element and the dots that it supersedes.
+    Add { element: Span, superseded: Span },
+    /// Removed dots of an element.
+    Remove { element: Span, removed: Span },
+}
+
+/// A range of an arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    at: u32,
+    len: u32,
+}
+
+/// One waiting record.
+#[derive(Clone, Copy)]
+pub(crate) struct WaitingRecord {
+    pub(crate) key: Position,
+    pub(crate) what: Waiting,
+}
+
+/// The waiting records, in the order of their seqs.
+pub(crate) struct Burst {
+    pub(crate) records: Vec<WaitingRecord>,
+    bytes: Vec<u8>,
+    dots: Vec<Dot>,
+    capacity: usize,
+}
+
+impl Burst {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            records: Vec::with_capacity(capacity),
+            bytes: Vec::with_capacity(capacity * 64),
+            dots: Vec::with_capacity(capacity * 2),
+            capacity,
+        }
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.records.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, key: Position, what: Waiting) -> u32 {
+        self.records.push(WaitingRecord { key, what });
+        self.records.len() as u32 - 1
+    }
+
+    pub(crate) fn keep_bytes(&mut self, bytes: &[u8]) -> Span {
+        let span = Span { at: self.bytes.len() as u32, len: bytes.len() as u32 };
+        self.bytes.extend_from_slice(bytes);
+        span
+    }
+
+    pub(crate) fn keep_dots(&mut self, dots: &[Dot]) -> Span {
+        let span = Span { at: self.dots.len() as u32, len: dots.len() as u32 };
+        self.dots.extend_from_slice(dots);
+        span
+    }
+
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
+        &self.bytes[span.at as usize..(span.at + span.len) as usize]
+    }
+
+    pub(crate) fn dots(&self, span: Span) -> &[Dot] {
+        &self.dots[span.at as usize..(span.at + span.len) as usize]
+    }
+
+    /// Bytes kept so far: rewriting one register over and over in a burst must not grow the arena without bound.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.bytes.clear();
+        self.dots.clear();
+    }
+}

@@ -1,0 +1,57 @@
+//! Digests that two nodes compare to know that they are equal.
+//!
+//! A state digest is the wrapping sum of one hash per *atom* of a key's canonical state: a counter entry, a register's
+//! stamped value, one (element, dot). A sum is incremental and has no order: a change subtracts the atoms that went
+//! and adds those that came, so it costs the same whatever the size of the state. It finds divergence by accident, not
+//! by malice: it is no cryptographic commitment.
+
+use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, VersionVector};
+use xxhash_rust::xxh64::xxh64;
+
+const K: [u64; 3] = [0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9];
+
+/// Folds a 128-bit product, so that every input bit reaches every output bit.
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ K[0]) * u128::from(b ^ K[1]);
+    (product as u64) ^ ((product >> 64) as u64) ^ a.rotate_left(32).wrapping_mul(K[2])
+}
+
+fn key_base(key_hash: u64, kind: Kind) -> u64 {
+    mix(key_hash, kind as u64)
+}
+
+/// The atom of one actor's entry of a counter; an entry of nothing is no atom.
+pub(crate) fn counter_atom(key_hash: u64, actor: ActorId, entry: CounterEntry) -> u64 {
+    if entry.increments == 0 && entry.decrements == 0 {
+        return 0;
+    }
+    let base = mix(key_base(key_hash, Kind::Counter), actor.as_u64());
+    let up = mix(base, entry.increments as u64) ^ ((entry.increments >> 64) as u64);
+    mix(up, entry.decrements as u64) ^ ((entry.decrements >> 64) as u64).rotate_left(17)
+}
+
+/// The atom of a register.
+pub(crate) fn register_atom(key_hash: u64, stamp: (Hlc, ActorId), value: &[u8]) -> u64 {
+    let base = mix(key_base(key_hash, Kind::Register), stamp.0.as_u64());
+    mix(mix(base, stamp.1.as_u64()), xxh64(value, 0))
+}
+
+/// The atom of one live dot of an element.
+pub(crate) fn element_atom(key_hash: u64, kind: Kind, element: &[u8], dot: Dot) -> u64 {
+    let base = mix(key_base(key_hash, kind), xxh64(element, 0));
+    mix(mix(base, dot.actor.as_u64()), dot.seq)
+}
+
+/// The digest of a version vector, ranges included.
+pub(crate) fn vector_digest(vector: &VersionVector) -> u64 {
+    let mut sum = 0u64;
+    for (actor, clock) in vector.iter() {
+        if clock.contiguous() > 0 {
+            sum = sum.wrapping_add(mix(actor.as_u64(), clock.contiguous()));
+        }
+        for range in clock.ranges() {
+            sum = sum.wrapping_add(mix(mix(actor.as_u64(), range.first), range.last));
+        }
+    }
+    sum
+}

@@ -1,0 +1,174 @@
+//! What engines tell each other besides data: that they are there (hello), how they are (heartbeat), and what they
+//! know (vectors).
+//!
+//! Anti-entropy: about every second an engine sends its vector to one random peer. A peer that lacks operations of an
+//! actor whose own log can't bring them (its host is gone, its epoch is over, or its lane does not move) asks the
+//! sender for a state sync. So the operations of a host that died in the middle of telling everybody spread from
+//! whoever heard them.
+
+use crate::config::Instant;
+use crate::engine::Engine;
+use crate::lane::Session;
+use crate::log::LogStore;
+use crate::stats::DropReason;
+use lattice_crdt::ActorId;
+use lattice_wire::{Frame, FrameType, FrameWriter, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart};
+
+impl<L: LogStore> Engine<L> {
+    /// Writes a hello that echoes the session `echo`. It carries as much of the vector as fits, that of the peer's
+    /// actors first: from it the peer learns where to go on sending.
+    pub(crate) fn write_hello(
+        &mut self,
+        now_ns: u64,
+        slot: usize,
+        echo: u32,
+        buffer: &mut [u8],
+    ) -> Option<usize> {
+        let mut header = self.header(FrameType::Hello, slot);
+        header.dst_session = echo;
+        let mut writer = FrameWriter::new(buffer, header)?;
+        let node = self.lanes[slot].node;
+        let all = || self.vector.iter().map(|(actor, clock)| (actor, clock.contiguous()));
+        let of_peer = all().filter(|(actor, _)| actor.node() == node);
+        let of_others = all().filter(|(actor, _)| actor.node() != node);
+        let most = MAX_VECTOR_ENTRIES_PER_PART;
+        let pushed = VectorPart::encode(&mut writer, 0, 1, of_peer.chain(of_others).take(most));
+        self.lanes[slot].hello_sent(now_ns, self.config.timers.hello_ns);
+        pushed.ok().map(|()| writer.finish())
+    }
+
+    pub(crate) fn on_hello(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let part = VectorPart::decode(frame.payload)?;
+        let header = &frame.header;
+        let lane = &mut self.lanes[slot];
+        if header.src_session == 0 {
+            return Err(DropReason::Unexpected);
+        }
+        if header.dst_session != self.config.session {
+            lane.owe_hello(now_ns, header.src_session);
+            return Ok(());
+        }
+        let session = Session { id: header.src_session, actor: header.actor };
+        if lane.session != Some(session) {
+            let own = self.config.actor;
+            let acked = part.entries().find(|(actor, _)| *actor == own).map_or(0, |(_, seq)| seq);
+            if acked > self.log.last_seq() {
+                // It knows operations of this actor that this engine never made: not this engine's peer.
+                return Err(DropReason::Unexpected);
+            }
+            lane.adopt(session, acked, now_ns);
+            lane.owe_hello(now_ns, session.id);
+            self.abandon_syncs_with(slot);
+        }
+        self.lanes[slot].heard(now_ns, &self.config.timers);
+        self.consider_log_gap(now_ns, slot, header.log_first);
+        self.consider_vector(now_ns, slot, &part);
+        Ok(())
+    }
+
+    /// Writes the heartbeat that is due.
+    pub(crate) fn write_heartbeat(&mut self, now: Instant, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let heartbeat = Heartbeat {
+            state_digest: self.state_digest(),
+            vector_digest: self.vector_digest(),
+            wall_ns: now.wall_ns,
+            last_seq: self.log.last_seq(),
+        };
+        let mut writer = FrameWriter::new(buffer, self.header(FrameType::Heartbeat, slot))?;
+        let pushed = heartbeat.encode(&mut writer);
+        self.lanes[slot].heartbeat_due_ns = now.monotonic_ns + self.config.timers.heartbeat_ns;
+        pushed.ok().map(|()| writer.finish())
+    }
+
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        frame: &Frame<'_>,
+    ) -> Result<(), DropReason> {
+        let heartbeat = Heartbeat::decode(frame.payload)?;
+        let lane = &mut self.lanes[slot];
+        lane.view.state_digest = heartbeat.state_digest;
+        lane.view.vector_digest = heartbeat.vector_digest;
+        lane.view.known = true;
+        lane.note_offset(now.wall_ns.wrapping_sub(heartbeat.wall_ns) as i64);
+        self.consider_log_gap(now.monotonic_ns, slot, frame.header.log_first);
+        Ok(())
+    }
+
+    /// Starts an anti-entropy exchange when it is time.
+    pub(crate) fn tick_gossip(&mut self, now_ns: u64) {
+        if now_ns < self.anti_entropy_due_ns {
+            return;
+        }
+        self.anti_entropy_due_ns = now_ns + self.random.jittered(self.config.timers.anti_entropy_ns);
+        for lane in &mut self.lanes {
+            let contiguous = lane.session.map(|session| self.vector.contiguous(session.actor));
+            lane.progress = [lane.progress[1], contiguous];
+        }
+        let timeout_ns = self.config.timers.peer_timeout_ns;
+        let up = self.lanes.iter().filter(|lane| lane.is_up(now_ns, timeout_ns)).count();
+        let chosen = self.random.below(up);
+        if let Some(lane) = self.lanes.iter_mut().filter(|lane| lane.is_up(now_ns, timeout_ns)).nth(chosen) {
+            lane.vector_part = Some(0);
+        }
+    }
+
+    /// Writes the next part of the vector to a peer that an exchange is under way with.
+    pub(crate) fn write_vector(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let part = self.lanes[slot].vector_part?;
+        let parts = vector_parts(self.vector.len());
+        self.lanes[slot].vector_part = (part + 1 < parts).then_some(part + 1);
+        let mut writer = FrameWriter::new(buffer, self.header(FrameType::Vector, slot))?;
+        VectorPart::encode(&mut writer, part, parts, self.part_of_vector(part)).ok()?;
+        Some(writer.finish())
+    }
+
+    pub(crate) fn on_vector(
+        &mut self,
+        now_ns: u64,
+        slot: usize,
+        frame: &Frame<'_>,
+    ) -> Result<(), DropReason> {
+        let part = VectorPart::decode(frame.payload)?;
+        self.consider_vector(now_ns, slot, &part);
+        Ok(())
+    }
+
+    /// Asks the peer for a state sync if it has operations that nobody's log will bring.
+    fn consider_vector(&mut self, now_ns: u64, slot: usize, part: &VectorPart<'_>) {
+        let missing = part
+            .entries()
+            .any(|(actor, seq)| seq > self.vector.contiguous(actor) && !self.log_brings(now_ns, slot, actor));
+        if missing {
+            self.request_sync(now_ns, slot);
+        }
+    }
+
+    /// Whether the log of `actor`'s own host can be waited for: the host is up in that epoch, and is either the peer
+    /// itself or has sent something new within the last two periods of anti-entropy.
+    fn log_brings(&self, now_ns: u64, slot: usize, actor: ActorId) -> bool {
+        if actor == self.config.actor {
+            return true;
+        }
+        let timeout_ns = self.config.timers.peer_timeout_ns;
+        self.lanes.iter().enumerate().any(|(i, lane)| {
+            let moves =
+                i == slot || lane.progress[0].is_none_or(|before| self.vector.contiguous(actor) > before);
+            lane.session.is_some_and(|s| s.actor == actor) && lane.is_up(now_ns, timeout_ns) && moves
+        })
+    }
+
+    /// Asks a peer for a state sync if its log no longer holds the next operation that is missing here.
+    pub(crate) fn consider_log_gap(&mut self, now_ns: u64, slot: usize, log_first: u64) {
+        let Some(session) = self.lanes[slot].session else { return };
+        if self.vector.contiguous(session.actor) + 1 < log_first {
+            self.request_sync(now_ns, slot);
+        }
+    }
+}
+
+/// Frames that a vector of `actors` entries takes.
+pub(crate) fn vector_parts(actors: usize) -> u8 {
+    u8::try_from(actors.div_ceil(MAX_VECTOR_ENTRIES_PER_PART).max(1)).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,214 @@
+//! A lane: everything that one shard keeps about one peer.
+//!
+//! ```text
+//!            hello(a, 0)                 A session is one run of an engine, named by a random number. Each side
+//!   A ───────────────────────> B         adopts the other's only from a frame that echoes its own: a hello of an
+//!     <─────────────────────── ·         earlier run that was under way for long can at worst be adopted for one
+//!            hello(b, a)   A adopts b    round trip, until the first frame of the real one is answered.
+//!     ───────────────────────>
+//!            hello(a, b)   B adopts a    Acknowledgements count only inside the session that they were made in: a
+//!                                        peer that came back with an older state must not be taken for the one
+//!                                        that had more.
+//! ```
+//!
+//! What can go wrong: a peer that is not heard for the peer timeout is *down*: nothing but heartbeats go to it (hellos,
+//! where there is no session), and the data it missed follows when it is heard again.
+
+use crate::config::{EngineLimits, EngineTimers};
+use crate::sender::{Sender, TimeoutBounds};
+use lattice_crdt::ActorId;
+use lattice_wire::SyncAck;
+
+/// Hellos to a peer that does not answer are spaced out up to this multiple of their period.
+const MAX_HELLO_SPACING: u64 = 8;
+/// Least distance of two hellos that answer frames of other sessions.
+const HELLO_REPLY_SPACING_NS: u64 = 1_000_000;
+/// Heartbeats over which the least clock offset counts: a queued one must not look like a fast clock.
+const OFFSET_SAMPLES: usize = 8;
+
+/// An established session with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) id: u32,
+    pub(crate) actor: ActorId,
+}
+
+/// What is owed to the peer for its data frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckDebt {
+    frames: u32,
+    due_ns: u64,
+}
+
+/// What the peer last said of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeerView {
+    pub(crate) state_digest: u64,
+    pub(crate) vector_digest: u64,
+    /// Whether the digests have come in this session.
+    pub(crate) known: bool,
+}
+
+/// See the module's documentation.
+pub(crate) struct Lane {
+    pub(crate) node: u16,
+    pub(crate) session: Option<Session>,
+    pub(crate) last_heard_ns: Option<u64>,
+    hello_due_ns: u64,
+    hello_spacing: u64,
+    /// Session to echo in a hello that is owed.
+    hello_reply: Option<u32>,
+    hello_replied_ns: u64,
+    pub(crate) heartbeat_due_ns: u64,
+    pub(crate) sender: Sender,
+    pub(crate) ack: AckDebt,
+    pub(crate) view: PeerView,
+    /// Next part of this engine's vector that is to go to the peer in an anti-entropy exchange.
+    pub(crate) vector_part: Option<u8>,
+    /// Contiguous seq of the peer's actor here, one and two periods of anti-entropy ago (oldest first): to see whether
+    /// its lane moves.
+    pub(crate) progress: [Option<u64>; 2],
+    /// Acknowledgement of a state sync that is owed to the peer.
+    pub(crate) sync_ack: Option<SyncAck>,
+    /// How the last sync from the peer ended, for as long as it may not have heard.
+    pub(crate) sync_done: Option<SyncAck>,
+    offsets_ns: [i64; OFFSET_SAMPLES],
+    next_offset: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(node: u16, limits: &EngineLimits) -> Self {
+        Self {
+            node,
+            session: None,
+            last_heard_ns: None,
+            hello_due_ns: 0,
+            hello_spacing: 1,
+            hello_reply: None,
+            hello_replied_ns: 0,
+            heartbeat_due_ns: u64::MAX,
+            sender: Sender::new(limits.max_window_frames),
+            ack: AckDebt { frames: 0, due_ns: u64::MAX },
+            view: PeerView::default(),
+            vector_part: None,
+            progress: [None; 2],
+            sync_ack: None,
+            sync_done: None,
+            offsets_ns: [i64::MAX; OFFSET_SAMPLES],
+            next_offset: 0,
+        }
+    }
+
+    pub(crate) fn is_up(&self, now_ns: u64, peer_timeout_ns: u64) -> bool {
+        self.session.is_some()
+            && self.last_heard_ns.is_some_and(|heard| now_ns.saturating_sub(heard) < peer_timeout_ns)
+    }
+
+    /// The session that frames to the peer are addressed to; 0 while there is none.
+    pub(crate) fn session_id(&self) -> u32 {
+        self.session.map_or(0, |s| s.id)
+    }
+
+    /// Takes up a new session of the peer, which has this node's operations up to `acked`.
+    pub(crate) fn adopt(&mut self, session: Session, acked: u64, now_ns: u64) {
+        self.session = Some(session);
+        self.sender.reset(acked);
+        self.ack = AckDebt { frames: 0, due_ns: u64::MAX };
+        self.view = PeerView::default();
+        self.heartbeat_due_ns = now_ns;
+        self.hello_due_ns = u64::MAX;
+        self.hello_spacing = 1;
+        self.vector_part = None;
+        self.progress = [None; 2];
+        self.offsets_ns = [i64::MAX; OFFSET_SAMPLES];
+    }
+
+    /// The peer was heard. After a silence of more than a few heartbeats, what was in flight is taken for lost.
+    pub(crate) fn heard(&mut self, now_ns: u64, timers: &EngineTimers) {
+        let silent = self.last_heard_ns.is_some_and(|at| now_ns.saturating_sub(at) > 3 * timers.heartbeat_ns);
+        self.last_heard_ns = Some(now_ns);
+        if silent {
+            self.sender.revive(now_ns, bounds(timers));
+        }
+    }
+
+    /// Owes the peer a hello that echoes its session, unless one has just gone.
+    pub(crate) fn owe_hello(&mut self, now_ns: u64, echo: u32) {
+        if now_ns.saturating_sub(self.hello_replied_ns) >= HELLO_REPLY_SPACING_NS
+            || self.hello_replied_ns == 0
+        {
+            self.hello_reply = Some(echo);
+        }
+    }
+
+    /// The session to echo in a hello that must go now, if one must.
+    pub(crate) fn hello_now(&self, now_ns: u64) -> Option<u32> {
+        if let Some(echo) = self.hello_reply {
+            return Some(echo);
+        }
+        (self.session.is_none() && now_ns >= self.hello_due_ns).then_some(0)
+    }
+
+    pub(crate) fn hello_sent(&mut self, now_ns: u64, hello_ns: u64) {
+        if self.hello_reply.take().is_some() {
+            self.hello_replied_ns = now_ns;
+        }
+        if self.session.is_none() {
+            self.hello_due_ns = now_ns + hello_ns * self.hello_spacing;
+            self.hello_spacing = (self.hello_spacing * 2).min(MAX_HELLO_SPACING);
+        }
+    }
+
+    /// Notes a received data frame; `urgent` when its sender should know at once what is missing or superfluous.
+    pub(crate) fn owe_ack(&mut self, now_ns: u64, urgent: bool, timers: &EngineTimers) {
+        self.ack.frames += 1;
+        let due_ns = if urgent || self.ack.frames >= timers.ack_every_frames {
+            now_ns
+        } else {
+            now_ns + timers.ack_delay_ns
+        };
+        self.ack.due_ns = self.ack.due_ns.min(due_ns);
+    }
+
+    pub(crate) fn ack_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.ack.due_ns
+    }
+
+    pub(crate) fn ack_sent(&mut self) {
+        self.ack = AckDebt { frames: 0, due_ns: u64::MAX };
+    }
+
+    /// Notes how far this node's wall clock is ahead of the peer's, by a heartbeat that took an unknown time to come.
+    pub(crate) fn note_offset(&mut self, ahead_ns: i64) {
+        self.offsets_ns[self.next_offset] = ahead_ns;
+        self.next_offset = (self.next_offset + 1) % OFFSET_SAMPLES;
+    }
+
+    /// The least of the last offsets: delay can only make this node look further ahead than it is.
+    pub(crate) fn ahead_ns(&self) -> Option<i64> {
+        self.offsets_ns.iter().copied().min().filter(|&offset| offset != i64::MAX)
+    }
+
+    /// When this lane next has something to send or to time out.
+    pub(crate) fn deadline_ns(&self, now_ns: u64, last_seq: u64, peer_timeout_ns: u64) -> u64 {
+        if self.hello_reply.is_some() {
+            return now_ns;
+        }
+        if self.session.is_none() {
+            return self.hello_due_ns;
+        }
+        let mut deadline_ns = self.heartbeat_due_ns.min(self.ack.due_ns);
+        if self.is_up(now_ns, peer_timeout_ns) {
+            if self.vector_part.is_some() || self.sync_ack.is_some() {
+                return now_ns;
+            }
+            deadline_ns = deadline_ns.min(self.sender.deadline_ns(last_seq));
+        }
+        deadline_ns
+    }
+}
+
+/// The bounds of retransmission timeouts that the timers say.
+pub(crate) fn bounds(timers: &EngineTimers) -> TimeoutBounds {
+    TimeoutBounds { min_ns: timers.min_rto_ns, max_ns: timers.max_rto_ns, ack_delay_ns: timers.ack_delay_ns }
+}

@@ -1,0 +1,154 @@
+//! Data frames: cutting them from the log, and merging those of peers.
+//!
+//! ```text
+//!   log   … | n+1 | n+2 | … | n+k | …   ── as many records as fit ──>  frame (lo = n, count = k)
+//!   frame (lo, count) ──> record by record, whatever came before:
+//!        covered?          a duplicate, skipped                                             rule 1
+//!        inside a sync's C? skipped and not covered: its key may already have been walked   rule 6
+//!        over a bound?     the rest of the frame is refused; repair brings it again         rule 4
+//!        otherwise         its whole effect goes into the state, then its dot is covered    rules 2, 3
+//! ```
+//!
+//! A bound is checked before a record has any effect, and a dot is covered right after: there is no moment at which a
+//! covered dot lacks its effect.
+
+use crate::engine::{Engine, PreRemovedAt};
+use crate::keys::{Position, key_hash};
+use crate::lane::bounds;
+use crate::log::LogStore;
+use crate::sender::Plan;
+use crate::stats::DropReason;
+use lattice_crdt::{Clock, CounterEntry, Dot};
+use lattice_wire::{Ack, Dots, Frame, FrameType, FrameWriter, Op, Record, decode_record};
+
+impl<L: LogStore> Engine<L> {
+    /// Writes the next data frame that the peer should have, if pacing and window let one go.
+    pub(crate) fn write_data(&mut self, now_ns: u64, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let plan = self.lanes[slot].sender.plan(now_ns, self.log.first_seq(), self.log.last_seq())?;
+        let (lo, most) = match plan {
+            Plan::New { lo } => (lo, u32::MAX),
+            Plan::Again { lo, count, .. } => (lo, count),
+        };
+        let mut header = self.header(FrameType::Data, slot);
+        header.lo = lo;
+        let mut writer = FrameWriter::new(buffer, header)?;
+        let mut count = 0;
+        while count < most {
+            let Some(record) = self.log.record(lo + u64::from(count) + 1) else { break };
+            if writer.push_bytes(record).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        writer.set_count(count);
+        let len = writer.finish();
+        if self.lanes[slot].sender.sent(now_ns, plan, count, bounds(&self.config.timers)) {
+            self.stats.frames_retransmitted += 1;
+        }
+        Some(len)
+    }
+
+    /// Writes the acknowledgement that is owed to the peer.
+    pub(crate) fn write_ack(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let actor = self.lanes[slot].session?.actor;
+        let mut writer = FrameWriter::new(buffer, self.header(FrameType::Ack, slot))?;
+        let nothing = Clock::default();
+        let clock = self.vector.clock(actor).unwrap_or(&nothing);
+        let pushed = Ack::new(actor, clock.contiguous(), clock.ranges()).encode(&mut writer);
+        self.lanes[slot].ack_sent();
+        pushed.ok().map(|()| writer.finish())
+    }
+
+    pub(crate) fn on_data(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let header = &frame.header;
+        let Some(hi) = header.lo.checked_add(u64::from(header.count)) else {
+            return Err(DropReason::Unexpected);
+        };
+        let merged_before = self.stats.records_merged;
+        let result = self.merge_records(frame);
+        // The sender should know at once of a gap, and of frames that it need not have sent.
+        let in_order = self.vector.contiguous(header.actor) >= hi;
+        let urgent = !in_order || self.stats.records_merged == merged_before;
+        self.lanes[slot].owe_ack(now_ns, urgent, &self.config.timers);
+        self.consider_log_gap(now_ns, slot, header.log_first);
+        result
+    }
+
+    fn merge_records(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let actor = frame.header.actor;
+        let mut rest = frame.payload;
+        for i in 0..u64::from(frame.header.count) {
+            let (record, used) = decode_record(rest, actor)?;
+            rest = rest.get(used..).unwrap_or(&[]);
+            self.merge_record(Dot { actor, seq: frame.header.lo + i + 1 }, &record)?;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(DropReason::Unexpected) }
+    }
+
+    fn merge_record(&mut self, dot: Dot, record: &Record<'_>) -> Result<(), DropReason> {
+        match self.vector.check(dot) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.stats.records_duplicate += 1;
+                return Ok(());
+            }
+            Err(_) => return Err(DropReason::OutOfOrderBound),
+        }
+        if self.incoming.as_ref().is_some_and(|sync| sync.covers(dot)) {
+            self.stats.records_in_sync += 1;
+            return Ok(());
+        }
+        if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = &record.op {
+            let unknown = dots.iter().filter(|&seen| !self.vector.contains(seen)).count();
+            if unknown > self.pre_removed.remaining() {
+                return Err(DropReason::OutOfOrderBound);
+            }
+        }
+        self.take_effect(dot, record);
+        // Checked above, and nothing since has covered anything.
+        let covered = self.vector.cover(dot);
+        debug_assert_eq!(covered, Ok(true));
+        self.pre_removed.remove(dot);
+        self.stats.records_merged += 1;
+        Ok(())
+    }
+
+    fn take_effect(&mut self, dot: Dot, record: &Record<'_>) {
+        if matches!(record.op, Op::Noop) {
+            return;
+        }
+        let key = self.keys.find_or_insert(key_hash(record.key), record.kind, record.key);
+        match &record.op {
+            Op::Counter { increments, decrements } => {
+                let entry = CounterEntry { increments: *increments, decrements: *decrements };
+                self.keys.counter_join(key, dot.actor, entry);
+            }
+            Op::Register { hlc, value } => {
+                self.hlc = self.hlc.observe(*hlc);
+                self.keys.register_set(key, *hlc, dot.actor, value);
+            }
+            Op::Add { element, superseded } => {
+                self.take_out(key, element, superseded, dot);
+                if !self.pre_removed.contains(dot) {
+                    self.keys.insert_dot(key, element, dot);
+                }
+            }
+            Op::Remove { element, removed } => self.take_out(key, element, removed, dot),
+            Op::Noop => {}
+        }
+        self.keys.entry_mut(key).touch(dot);
+    }
+
+    /// Rule 2: takes each dot out of the store, and remembers those that have not been received yet.
+    fn take_out(&mut self, key: Position, element: &[u8], dots: &Dots<'_>, by: Dot) {
+        for dot in dots.iter().filter(|&dot| dot != by) {
+            self.keys.remove_dot(key, element, dot);
+            if !self.vector.contains(dot) {
+                let at = PreRemovedAt { key, element: element.into() };
+                // Room was counted before the record had any effect.
+                let kept = self.pre_removed.insert(dot, at);
+                debug_assert!(kept.is_ok());
+            }
+        }
+    }
+}

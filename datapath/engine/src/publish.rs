@@ -1,0 +1,87 @@
+//! From changed keys to what readers see.
+//!
+//! A key is published once per burst, however often it changed. What found no room in the segment is merged and
+//! replicated like everything else; it waits in `Deferred` and is tried again every [`RETRY_NS`], so that a reader
+//! sees it as soon as there is room.
+
+use crate::keys::{Keys, Position, Value, wins};
+use crate::publisher::{Published, Publisher};
+use lattice_crdt::{DotStore, Kind};
+use std::collections::BTreeSet;
+
+/// Period of new attempts at publishing what found no room, nanoseconds.
+const RETRY_NS: u64 = 100_000_000;
+
+/// Publications that found no room: keys, and single elements of sets. Bounded by the state itself.
+#[derive(Default)]
+pub(crate) struct Deferred {
+    waiting: BTreeSet<(Position, Option<Box<[u8]>>)>,
+    retry_at_ns: u64,
+}
+
+impl Deferred {
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        if self.waiting.is_empty() { u64::MAX } else { self.retry_at_ns }
+    }
+
+    /// Marks everything that waits for another attempt.
+    pub(crate) fn retry(&mut self, keys: &mut Keys) {
+        for (position, element) in std::mem::take(&mut self.waiting) {
+            keys.mark_again(position, element.as_deref());
+        }
+    }
+}
+
+/// Publishes every changed key; returns how many publications found no room.
+pub(crate) fn publish<P: Publisher>(
+    keys: &mut Keys,
+    deferred: &mut Deferred,
+    now_ns: u64,
+    publisher: &mut P,
+) -> u64 {
+    let work = keys.take_unpublished();
+    let mut refused = 0;
+    let mut defer = |position: Position, element: Option<&[u8]>| {
+        refused += 1;
+        if deferred.waiting.is_empty() {
+            deferred.retry_at_ns = now_ns + RETRY_NS;
+        }
+        deferred.waiting.insert((position, element.map(Into::into)));
+    };
+    for &position in &work.keys {
+        let entry = keys.entry_mut(position);
+        if entry.cell.is_none() {
+            entry.cell = publisher.open(entry.kind, entry.hash, &entry.key);
+        }
+        let published = match (entry.cell, &entry.value) {
+            (None, _) => Published::Full,
+            (Some(cell), Value::Counter(counter)) => publisher.word(cell, counter.value_i64() as u64),
+            (Some(cell), Value::Flag(flag)) => {
+                publisher.word(cell, u64::from(flag.is_enabled(wins(entry.kind))))
+            }
+            (Some(cell), Value::Register(register)) => {
+                register.get().map_or(Published::Visible, |bytes| publisher.bytes(cell, bytes))
+            }
+            // A set's elements follow one by one.
+            (Some(_), Value::Set(_)) => Published::Visible,
+        };
+        if published == Published::Full && entry.kind != Kind::Set {
+            defer(position, None);
+        }
+    }
+    for (position, element) in work.elements() {
+        let entry = keys.entry_mut(position);
+        let Value::Set(set) = &entry.value else { continue };
+        let present = !set.dots(element).is_empty();
+        let published = entry.cell.map_or(Published::Full, |cell| publisher.element(cell, element, present));
+        if published == Published::Full {
+            defer(position, Some(element));
+        }
+    }
+    keys.recycle(work);
+    refused
+}

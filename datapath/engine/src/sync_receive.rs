@@ -1,0 +1,391 @@
+//! State sync, the receiving side: catching up on what no log will bring any more.
+//!
+//! ```text
+//!   Requested ── first frame ──> Vector ── VectorEnd ──> Keys ── End ──> done: only now is C covered
+//!       │                          │                       │
+//!       └──────── silence, nonsense, a new session ────────┴──> abandoned: nothing is covered, repair goes on
+//! ```
+//!
+//! C is the sender's vector as of the start of its walk. From VectorEnd on, records whose dots are in C are skipped
+//! (rule 6): their keys may already have been walked. One sync at a time per shard, so there is one C.
+//!
+//! The stream is reliable and ordered on top of frames that are neither: frames beyond the next one wait in a window
+//! of [`WINDOW_FRAMES`], acknowledged by a bitmap. Elements come in byte order, which makes the comparison with the
+//! local ones a merge of two sorted lists, and an element that the sender does not have is noticed when it is passed.
+
+use crate::engine::{Engine, PreRemovedAt};
+use crate::gossip::vector_parts;
+use crate::keys::{Position, key_hash};
+use crate::log::LogStore;
+use crate::stats::DropReason;
+use lattice_crdt::{ActorId, CounterEntry, Dot, Kind, SeqRange, VersionVector};
+use lattice_wire::{
+    Frame, FrameType, FrameWriter, MAX_VECTOR_ENTRIES_PER_PART, SyncAck, SyncData, SyncItem, SyncRequest,
+    decode_item,
+};
+
+/// Frames that may be ahead of the next one; the width of the bitmap in a sync acknowledgement.
+const WINDOW_FRAMES: u64 = 64;
+/// The sync's id, before the items of a frame.
+const SYNC_ID_BYTES: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Requested,
+    Vector,
+    Keys,
+    Done,
+}
+
+/// The key that the stream is in the middle of.
+struct OpenKey {
+    position: Position,
+    kind: Kind,
+    /// The element last compared: local ones up to it are settled.
+    settled: Option<Box<[u8]>>,
+    /// An element whose dots come in several items, and its dots so far.
+    element: Option<Box<[u8]>>,
+    dots: Vec<Dot>,
+}
+
+/// A sync that this engine asked for.
+pub(crate) struct IncomingSync {
+    slot: usize,
+    id: u32,
+    stage: Stage,
+    request_part: Option<u8>,
+    request_due_ns: u64,
+    progress_ns: u64,
+    /// C: the sender's vector as of the start of its walk.
+    vector: VersionVector,
+    key: Option<OpenKey>,
+    next_index: u64,
+    early: Vec<Option<Box<[u8]>>>,
+}
+
+impl IncomingSync {
+    /// Rule 6: whether a record with this dot has to wait for the end of the sync.
+    pub(crate) fn covers(&self, dot: Dot) -> bool {
+        self.stage == Stage::Keys && self.vector.contains(dot)
+    }
+
+    fn ack(&self, abort: bool) -> SyncAck {
+        let bit = |i: u64| {
+            let index = self.next_index + 1 + i;
+            u64::from(self.early[(index % WINDOW_FRAMES) as usize].is_some()) << i
+        };
+        let bitmap = (0..WINDOW_FRAMES - 1).map(bit).sum();
+        SyncAck { sync_id: self.id, cumulative: self.next_index, bitmap, abort }
+    }
+}
+
+impl<L: LogStore> Engine<L> {
+    /// Asks the peer for a state sync, unless one is running.
+    pub(crate) fn request_sync(&mut self, now_ns: u64, slot: usize) {
+        if self.incoming.is_some() || !self.lanes[slot].is_up(now_ns, self.config.timers.peer_timeout_ns) {
+            return;
+        }
+        self.next_sync_id = self.next_sync_id.wrapping_add(1);
+        self.incoming = Some(IncomingSync {
+            slot,
+            id: self.next_sync_id,
+            stage: Stage::Requested,
+            request_part: Some(0),
+            request_due_ns: now_ns,
+            progress_ns: now_ns,
+            vector: VersionVector::new(self.vector.limits()),
+            key: None,
+            next_index: 0,
+            early: (0..WINDOW_FRAMES).map(|_| None).collect(),
+        });
+        self.stats.syncs_requested += 1;
+        self.wake();
+    }
+
+    /// Writes the next part of a request that has not been answered yet.
+    pub(crate) fn write_sync_request(
+        &mut self,
+        now_ns: u64,
+        slot: usize,
+        buffer: &mut [u8],
+    ) -> Option<usize> {
+        let sync =
+            self.incoming.as_mut().filter(|sync| sync.slot == slot && sync.stage == Stage::Requested)?;
+        let part = match sync.request_part {
+            Some(part) => part,
+            None if now_ns >= sync.request_due_ns => 0,
+            None => return None,
+        };
+        let parts = vector_parts(self.vector.len());
+        sync.request_part = (part + 1 < parts).then_some(part + 1);
+        sync.request_due_ns = now_ns + self.config.timers.hello_ns;
+        let sync_id = sync.id;
+        let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncRequest, slot))?;
+        SyncRequest::encode(&mut writer, sync_id, part, parts, self.part_of_vector(part)).ok()?;
+        Some(writer.finish())
+    }
+
+    /// One part of the vector's contiguous seqs.
+    pub(crate) fn part_of_vector(&self, part: u8) -> impl Iterator<Item = (ActorId, u64)> {
+        let entries = self.vector.iter().map(|(actor, clock)| (actor, clock.contiguous()));
+        entries.skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART).take(MAX_VECTOR_ENTRIES_PER_PART)
+    }
+
+    /// Writes the acknowledgement of sync frames that is owed to the peer.
+    pub(crate) fn write_sync_ack(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let ack = self.lanes[slot].sync_ack.take()?;
+        let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncAck, slot))?;
+        ack.encode(&mut writer).ok()?;
+        Some(writer.finish())
+    }
+
+    pub(crate) fn on_sync_data(
+        &mut self,
+        now_ns: u64,
+        slot: usize,
+        frame: &Frame<'_>,
+    ) -> Result<(), DropReason> {
+        let data = SyncData::decode(frame.payload)?;
+        let items = frame.payload.get(SYNC_ID_BYTES..).unwrap_or_default();
+        let ours = self.incoming.as_ref().is_some_and(|sync| sync.slot == slot && sync.id == data.sync_id);
+        if !ours {
+            return self.answer_stray_sync(slot, data.sync_id);
+        }
+        let result = self.take_sync_frame(now_ns, frame.header.lo, items);
+        match &result {
+            Ok(()) => self.acknowledge_sync(slot),
+            Err(DropReason::Unexpected) => {}
+            Err(_) => self.abandon_sync(),
+        }
+        result
+    }
+
+    /// A frame of a sync that is over: the sender has not heard how it ended.
+    fn answer_stray_sync(&mut self, slot: usize, sync_id: u32) -> Result<(), DropReason> {
+        let lane = &mut self.lanes[slot];
+        let ended = lane.sync_done.filter(|done| done.sync_id == sync_id);
+        lane.sync_ack = Some(ended.unwrap_or(SyncAck { sync_id, cumulative: 0, bitmap: 0, abort: true }));
+        if ended.is_some() { Ok(()) } else { Err(DropReason::Unexpected) }
+    }
+
+    /// Takes in one frame of the stream, and those after it that were early. [`DropReason::Unexpected`] leaves the
+    /// sync running, every other error ends it.
+    fn take_sync_frame(&mut self, now_ns: u64, index: u64, items: &[u8]) -> Result<(), DropReason> {
+        let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
+        if index < sync.next_index {
+            return Ok(());
+        }
+        if index - sync.next_index >= WINDOW_FRAMES {
+            return Err(DropReason::Unexpected);
+        }
+        sync.progress_ns = now_ns;
+        if index > sync.next_index {
+            sync.early[(index % WINDOW_FRAMES) as usize] = Some(items.into());
+            return Ok(());
+        }
+        self.take_items(items)?;
+        while let Some(sync) = &mut self.incoming {
+            sync.next_index += 1;
+            let slot = (sync.next_index % WINDOW_FRAMES) as usize;
+            let Some(early) = sync.early[slot].take() else { break };
+            self.take_items(&early)?;
+        }
+        Ok(())
+    }
+
+    fn take_items(&mut self, mut items: &[u8]) -> Result<(), DropReason> {
+        while !items.is_empty() {
+            let (item, used) = decode_item(items)?;
+            self.take_item(&item)?;
+            items = items.get(used..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn take_item(&mut self, item: &SyncItem<'_>) -> Result<(), DropReason> {
+        let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
+        match (sync.stage, item) {
+            // No key is ever dropped yet, so no sender has reason for a full walk.
+            (Stage::Requested, SyncItem::Begin { full_walk: false }) => sync.stage = Stage::Vector,
+            (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
+                sync.vector.cover_range(actor, SeqRange { first, last });
+                let limits = sync.vector.limits();
+                let ranges = sync.vector.clock(actor).map_or(0, |clock| clock.ranges().len());
+                if sync.vector.len() > limits.max_actors || ranges > 2 * limits.max_ranges_per_actor {
+                    return Err(DropReason::OutOfOrderBound);
+                }
+            }
+            (Stage::Vector, &SyncItem::PreRemoved { dot, kind, key, element }) => {
+                return self.take_pre_removed(dot, kind, key, element);
+            }
+            (Stage::Vector, SyncItem::VectorEnd) => sync.stage = Stage::Keys,
+            (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
+                let position = self.keys.find_or_insert(key_hash(key), kind, key);
+                let dots = Vec::new();
+                sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
+            }
+            (Stage::Keys, SyncItem::KeyEnd) => return self.end_key(),
+            (Stage::Keys, SyncItem::End) if sync.key.is_none() => {
+                sync.stage = Stage::Done;
+                self.complete_sync();
+            }
+            (Stage::Keys, _) => return self.take_key_item(item),
+            _ => return Err(DropReason::OutOfSequence),
+        }
+        Ok(())
+    }
+
+    /// Rule 5: the sender's pre-removed dots count as removed at once.
+    fn take_pre_removed(
+        &mut self,
+        dot: Dot,
+        kind: Kind,
+        key: &[u8],
+        element: &[u8],
+    ) -> Result<(), DropReason> {
+        let key = self.keys.find_or_insert(key_hash(key), kind, key);
+        self.keys.remove_dot(key, element, dot);
+        if self.vector.contains(dot) {
+            return Ok(());
+        }
+        let at = PreRemovedAt { key, element: element.into() };
+        self.pre_removed.insert(dot, at).map_err(|_| DropReason::OutOfOrderBound)
+    }
+
+    fn take_key_item(&mut self, item: &SyncItem<'_>) -> Result<(), DropReason> {
+        let open = self.incoming.as_ref().and_then(|sync| sync.key.as_ref());
+        let Some((position, kind)) = open.map(|key| (key.position, key.kind)) else {
+            return Err(DropReason::OutOfSequence);
+        };
+        match (kind, item) {
+            (_, &SyncItem::Touch { actor, seq }) => self.keys.entry_mut(position).touch(Dot { actor, seq }),
+            (Kind::Counter, &SyncItem::CounterEntry { actor, increments, decrements }) => {
+                self.keys.counter_join(position, actor, CounterEntry { increments, decrements });
+            }
+            (Kind::Register, &SyncItem::RegisterValue { hlc, actor, value }) => {
+                self.hlc = self.hlc.observe(hlc);
+                self.keys.register_set(position, hlc, actor, value);
+            }
+            (
+                Kind::Set | Kind::FlagEnableWins | Kind::FlagDisableWins,
+                SyncItem::Element { element, dots, more },
+            ) => {
+                let Some(key) = self.incoming.as_mut().and_then(|sync| sync.key.as_mut()) else {
+                    return Ok(());
+                };
+                let continues = key.element.as_deref().is_none_or(|open| open == *element);
+                let ascends = key.settled.as_deref().is_none_or(|settled| settled < *element);
+                if !continues || !ascends || key.dots.len() > lattice_crdt::limits::MAX_ACTORS * 2 {
+                    return Err(DropReason::OutOfSequence);
+                }
+                key.dots.extend(dots.iter());
+                if *more {
+                    key.element = Some((*element).into());
+                } else {
+                    key.element = None;
+                    self.settle_through(element);
+                }
+            }
+            _ => return Err(DropReason::OutOfSequence),
+        }
+        Ok(())
+    }
+
+    /// Compares one element of the sender with the local ones: those before it that were not named have no live dots
+    /// at the sender.
+    fn settle_through(&mut self, element: &[u8]) {
+        self.settle_unnamed(Some(element));
+        let Some(sync) = &mut self.incoming else { return };
+        let Some(key) = &mut sync.key else { return };
+        let (vector, pre_removed, theirs) = (&self.vector, &self.pre_removed, &sync.vector);
+        self.keys.join_element(
+            key.position,
+            element,
+            &key.dots,
+            &mut |dot| theirs.contains(dot),
+            &mut |dot| !vector.contains(dot) && !pre_removed.contains(dot),
+        );
+        key.dots.clear();
+        key.settled = Some(element.into());
+    }
+
+    /// Rule 5 for the local elements after the last settled one and before `end`: the sender has none of them.
+    fn settle_unnamed(&mut self, end: Option<&[u8]>) {
+        let Some(sync) = &mut self.incoming else { return };
+        let Some(key) = &mut sync.key else { return };
+        loop {
+            let store = self.keys.get(key.position).and_then(|entry| entry.value.dots());
+            let next = store.and_then(|store| store.next_element(key.settled.as_deref()));
+            let Some((next, _)) = next.filter(|(next, _)| end.is_none_or(|end| *next < end)) else { break };
+            let unnamed: Box<[u8]> = next.into();
+            let theirs = &sync.vector;
+            self.keys
+                .join_element(key.position, &unnamed, &[], &mut |dot| theirs.contains(dot), &mut |_| false);
+            key.settled = Some(unnamed);
+        }
+    }
+
+    fn end_key(&mut self) -> Result<(), DropReason> {
+        let open = self.incoming.as_ref().and_then(|sync| sync.key.as_ref());
+        if open.is_none_or(|key| key.element.is_some()) {
+            return Err(DropReason::OutOfSequence);
+        }
+        self.settle_unnamed(None);
+        if let Some(sync) = &mut self.incoming {
+            sync.key = None;
+        }
+        Ok(())
+    }
+
+    /// The whole walk is in the state: now, and not before, C is covered.
+    fn complete_sync(&mut self) {
+        let Some(mut sync) = self.incoming.take() else { return };
+        self.vector.join(&sync.vector);
+        let vector = &self.vector;
+        self.pre_removed.retain(|dot, _| !vector.contains(dot));
+        sync.next_index += 1;
+        let done = sync.ack(false);
+        let lane = &mut self.lanes[sync.slot];
+        (lane.sync_ack, lane.sync_done) = (Some(done), Some(done));
+        self.stats.syncs_completed += 1;
+        // Their senders may be holding back for acknowledgements that have just come true.
+        for lane in self.lanes.iter_mut().filter(|lane| lane.session.is_some()) {
+            lane.owe_ack(0, true, &self.config.timers);
+        }
+    }
+
+    fn acknowledge_sync(&mut self, slot: usize) {
+        if let Some(sync) = &self.incoming {
+            self.lanes[slot].sync_ack = Some(sync.ack(false));
+        }
+    }
+
+    fn abandon_sync(&mut self) {
+        if let Some(sync) = self.incoming.take() {
+            self.lanes[sync.slot].sync_ack = Some(sync.ack(true));
+            self.stats.syncs_abandoned += 1;
+        }
+    }
+
+    /// The peer began a new session: no stream of the old one goes on.
+    pub(crate) fn abandon_syncs_with(&mut self, slot: usize) {
+        if self.incoming.as_ref().is_some_and(|sync| sync.slot == slot) {
+            self.abandon_sync();
+        }
+        self.outgoing.retain(|sync| sync.slot() != slot);
+        (self.lanes[slot].sync_ack, self.lanes[slot].sync_done) = (None, None);
+    }
+
+    pub(crate) fn tick_incoming(&mut self, now_ns: u64) {
+        let timeout_ns = self.config.timers.sync_timeout_ns;
+        if self.incoming.as_ref().is_some_and(|sync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns) {
+            self.abandon_sync();
+        }
+    }
+
+    pub(crate) fn incoming_deadline_ns(&self) -> u64 {
+        let Some(sync) = &self.incoming else { return u64::MAX };
+        let timeout_at_ns = sync.progress_ns + self.config.timers.sync_timeout_ns;
+        if sync.stage == Stage::Requested { sync.request_due_ns.min(timeout_at_ns) } else { timeout_at_ns }
+    }
+}
