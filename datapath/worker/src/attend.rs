@@ -77,15 +77,16 @@ impl Worker {
     fn publish_counters(&mut self) {
         let engines = self.shards.engines();
         counters::publish(&mut self.publisher, engines, &self.stats, &self.port.stats());
-        let unpublished: u64 = engines.iter().map(|engine| engine.stats().unpublished).sum();
-        if unpublished > 0 {
-            self.degrade(Degradation::SegmentFull, &"readers on this host miss a value");
+        match engines.iter().any(|engine| engine.stats().unpublished > 0) {
+            true => self.degrade(Degradation::SegmentFull, &"readers on this host miss a value"),
+            false => self.degraded &= !Degradation::SegmentFull.bit(),
         }
     }
 
-    /// Reports a degradation the first time that it is seen.
+    /// Reports a degradation when it begins. While the control thread does not take its events it is not news yet, and
+    /// reported when it is met again.
     pub(crate) fn degrade(&mut self, what: Degradation, why: &dyn Display) {
-        if self.degraded & what.bit() == 0 {
+        if self.degraded & what.bit() == 0 && self.outgoing.settle() {
             self.degraded |= what.bit();
             tracing::warn!(worker = self.config.index, "degraded: {what}: {why}");
             self.outgoing.send(Event::Degraded { worker: self.config.index, what });

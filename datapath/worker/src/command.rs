@@ -69,7 +69,7 @@ pub enum Event {
         /// Its ring pair, for the control thread to drop.
         retired: RingConsumer,
     },
-    /// Something works less well than configured; sent once for each kind of degradation.
+    /// Something works less well than configured; sent when it begins. [`WorkerStatus::degraded`] says what is so now.
     Degraded {
         /// The worker.
         worker: u16,

@@ -23,7 +23,7 @@ pub struct WorkerStatus {
     pub loop_stats: LoopStats,
     /// Clients attached.
     pub clients: usize,
-    /// What works less well than configured, each kind once.
+    /// What works less well than configured at present.
     pub degraded: Vec<Degradation>,
 }
 
@@ -40,7 +40,7 @@ pub struct ShardStatus {
     pub state_digest: u64,
     /// Digest of the version vector.
     pub vector_digest: u64,
-    /// Publications for which the segment had no room.
+    /// Publications that wait for room in the segment.
     pub unpublished: u64,
     /// How far this node's wall clock runs ahead of its peers, nanoseconds.
     pub clock_ahead_ns: u64,
@@ -94,9 +94,10 @@ pub struct LoopStats {
 pub enum Degradation {
     /// The thread could not be pinned to its core; the scheduler moves it.
     Unpinned,
-    /// The segment had no room for a publication: the state is merged and replicated, but readers here miss it.
+    /// The segment has no room for some publication: the state is merged and replicated, but readers here miss it. Over
+    /// when it found room.
     SegmentFull,
-    /// A system call of the port failed.
+    /// A system call of the port has failed since the start; the port's counters say more.
     PortFailing,
 }
 

@@ -14,8 +14,8 @@ use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant};
 use lattice_port::Port;
 use lattice_port::memory::{MemoryNode, MemoryPort, network};
 use lattice_segment::{
-    Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitError, SubmitOp, Target,
-    Ticket, create_rings, key_hash, shard_of,
+    Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitError, SubmitOp,
+    Target, Ticket, create_rings, key_hash, shard_of,
 };
 use lattice_worker::{
     Command, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus, client_wakeup,
@@ -51,7 +51,12 @@ impl Default for Plan {
             nodes: 2,
             workers: 1,
             shards: 4,
-            limits: EngineLimits { max_keys: 4096, log_bytes: 1 << 20, log_records: 1 << 14, ..Default::default() },
+            limits: EngineLimits {
+                max_keys: 4096,
+                log_bytes: 1 << 20,
+                log_records: 1 << 14,
+                ..Default::default()
+            },
             idle: Idle::Busy,
             client_budget_slots: 64,
             max_clients: 16,
@@ -85,19 +90,27 @@ fn address(worker: u16, node: u16) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, worker as u8, node as u8 + 1))
 }
 
-/// The ports of all workers of all nodes, by node, then worker. Frames go to the peers' worker 0 only.
-fn ports(plan: &Plan) -> Vec<Vec<MemoryPort>> {
+/// The ports of all workers of all nodes, by node, then worker, and that of an attacker whose address every node accepts
+/// and whose peer slots are the nodes. Frames go to the peers' worker 0 only.
+fn ports(plan: &Plan) -> (Vec<Vec<MemoryPort>>, MemoryPort) {
+    let attacker = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
     let mut all = Vec::new();
     for node in 0..plan.nodes {
         let others = || (0..plan.nodes).filter(move |other| *other != node);
         for worker in 0..plan.workers {
             // The first addresses are the peer slots; those of the peers' other workers are only allowed as sources.
-            let peers = (0..plan.workers).flat_map(|w| others().map(move |other| address(w, other))).collect();
+            let mut peers: Vec<IpAddr> =
+                (0..plan.workers).flat_map(|w| others().map(move |other| address(w, other))).collect();
+            peers.push(attacker);
             all.push(MemoryNode { local: address(worker, node), peers });
         }
     }
-    let mut flat = network(&all, 4096).unwrap().into_iter();
-    (0..plan.nodes).map(|_| flat.by_ref().take(usize::from(plan.workers)).collect()).collect()
+    all.push(MemoryNode { local: attacker, peers: (0..plan.nodes).map(|node| address(0, node)).collect() });
+    let mut flat = network(&all, 4096).unwrap();
+    let attacker = flat.pop().unwrap();
+    let mut flat = flat.into_iter();
+    let nodes = (0..plan.nodes).map(|_| flat.by_ref().take(usize::from(plan.workers)).collect()).collect();
+    (nodes, attacker)
 }
 
 fn engine(plan: &Plan, node: u16, shard: u16) -> Engine {
@@ -118,10 +131,11 @@ fn moment(monotonic_ns: u64) -> Instant {
     Instant { monotonic_ns, wall_ns: WALL_START_NS + monotonic_ns }
 }
 
-/// Everything that the nodes' workers are made of.
-pub fn parts(plan: &Plan) -> Vec<NodeParts> {
-    let nodes = ports(plan).into_iter().enumerate();
-    nodes.map(|(node, ports)| node_parts(plan, node as u16, ports)).collect()
+/// Everything that the nodes' workers are made of, and the attacker's port.
+pub fn parts(plan: &Plan) -> (Vec<NodeParts>, MemoryPort) {
+    let (nodes, attacker) = ports(plan);
+    let nodes = nodes.into_iter().enumerate();
+    (nodes.map(|(node, ports)| node_parts(plan, node as u16, ports)).collect(), attacker)
 }
 
 fn node_parts(plan: &Plan, node: u16, ports: Vec<MemoryPort>) -> NodeParts {
@@ -144,15 +158,16 @@ fn node_parts(plan: &Plan, node: u16, ports: Vec<MemoryPort>) -> NodeParts {
     .unwrap();
     segment.mark_ready();
     let handoffs = Handoff::for_workers(plan.workers, plan.handoff_slots).unwrap();
-    let parts = ports.into_iter().zip(writers).zip(handoffs).enumerate().map(|(index, ((port, writer), handoff))| {
-        let mut config = WorkerConfig::new(index as u16, plan.workers, plan.shards, UDP_PORT_BASE);
-        config.idle = plan.idle;
-        config.client_budget_slots = plan.client_budget_slots;
-        config.max_clients = plan.max_clients;
-        let engines = config.owned_shards().map(|shard| engine(plan, node, shard)).collect();
-        let port: Box<dyn Port> = Box::new(port);
-        WorkerParts { config, engines, port, writer, handoff }
-    });
+    let parts =
+        ports.into_iter().zip(writers).zip(handoffs).enumerate().map(|(index, ((port, writer), handoff))| {
+            let mut config = WorkerConfig::new(index as u16, plan.workers, plan.shards, UDP_PORT_BASE);
+            config.idle = plan.idle;
+            config.client_budget_slots = plan.client_budget_slots;
+            config.max_clients = plan.max_clients;
+            let engines = config.owned_shards().map(|shard| engine(plan, node, shard)).collect();
+            let port: Box<dyn Port> = Box::new(port);
+            WorkerParts { config, engines, port, writer, handoff }
+        });
     NodeParts { parts: parts.collect(), segment, reader: Reader::open(&path).unwrap(), directory }
 }
 
@@ -242,7 +257,16 @@ impl Node {
             workers.push(Worker::new(part, receiver, events_in.clone()).unwrap());
             commands.push(sender);
         }
-        Self { workers, commands, events, reader, shards, _segment: segment, _directory: directory, next_client: 1 }
+        Self {
+            workers,
+            commands,
+            events,
+            reader,
+            shards,
+            _segment: segment,
+            _directory: directory,
+            next_client: 1,
+        }
     }
 
     /// Attaches a client; it is served from the next turn on.
@@ -302,12 +326,15 @@ impl Node {
 /// A cluster and its time.
 pub struct Cluster {
     pub nodes: Vec<Node>,
+    /// Puts any bytes on the network; peer slot `n` is node `n`.
+    pub attacker: MemoryPort,
     pub now_ns: u64,
 }
 
 impl Cluster {
     pub fn new(plan: &Plan) -> Self {
-        Self { nodes: parts(plan).into_iter().map(Node::new).collect(), now_ns: START_NS }
+        let (nodes, attacker) = parts(plan);
+        Self { nodes: nodes.into_iter().map(Node::new).collect(), attacker, now_ns: START_NS }
     }
 
     /// One turn of every worker. Returns whether any had work.
