@@ -45,13 +45,13 @@ fn header() -> Result<String, std::fmt::Error> {
         ("HEADER_BYTES", lattice_wire::HEADER_BYTES),
         ("TAG_BYTES", lattice_wire::TAG_BYTES),
         ("MAX_FRAME_BYTES", lattice_wire::MAX_FRAME_BYTES),
-        ("MAGIC_OFFSET", lattice_wire::MAGIC_OFFSET),
+        ("MAGIC_OFFSET", lattice_wire::offsets::MAGIC),
         ("MAGIC_0", usize::from(magic_0)),
         ("MAGIC_1", usize::from(magic_1)),
-        ("VERSION_OFFSET", lattice_wire::VERSION_OFFSET),
+        ("VERSION_OFFSET", lattice_wire::offsets::VERSION),
         ("VERSION", usize::from(lattice_wire::VERSION)),
-        ("CLUSTER_TAG_OFFSET", lattice_wire::CLUSTER_TAG_OFFSET),
-        ("PAYLOAD_LEN_OFFSET", lattice_wire::PAYLOAD_LEN_OFFSET),
+        ("CLUSTER_TAG_OFFSET", lattice_wire::offsets::CLUSTER_TAG),
+        ("PAYLOAD_LEN_OFFSET", lattice_wire::offsets::PAYLOAD_LEN),
         ("MAX_QUEUES", limits::MAX_QUEUES),
         ("MAX_SOURCES", limits::MAX_SOURCES),
     ];
@@ -65,16 +65,4 @@ fn header() -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "\tDROP_REASON_COUNT,\n}};")?;
     Ok(text)
-}
-
-mod lattice_wire {
-    pub const MAGIC: [u8; 2] = *b"LT";
-    pub const HEADER_BYTES: usize = 64;
-    pub const TAG_BYTES: usize = 16;
-    pub const MAX_FRAME_BYTES: usize = 1452;
-    pub const MAGIC_OFFSET: usize = 0;
-    pub const VERSION_OFFSET: usize = 2;
-    pub const VERSION: u8 = 1;
-    pub const CLUSTER_TAG_OFFSET: usize = 4;
-    pub const PAYLOAD_LEN_OFFSET: usize = 14;
 }

@@ -49,12 +49,6 @@ pub struct PortError {
     pub source: io::Error,
 }
 
-impl PortError {
-    pub(crate) fn last_os(operation: &'static str) -> PortError {
-        PortError { operation, source: io::Error::last_os_error() }
-    }
-}
-
 /// A frame was not queued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransmitError {

@@ -36,15 +36,14 @@ pub mod xdp;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+pub use lattice_wire::MAX_FRAME_BYTES;
+
 pub use error::{OpenError, PortError, TransmitError};
 pub use memory::MemoryPort;
 pub use stats::{FrameCensus, FrameImbalance, PortStats};
 pub use types::{PeerSlot, PortMode, Received, Route};
 pub use udp::{UdpConfig, UdpPort};
 pub use xdp::{XdpConfig, XdpPort};
-
-/// Bytes of a frame, at most.
-pub const MAX_FRAME_BYTES: usize = 1452;
 
 /// Frames handled by one system call or ring operation, at most.
 pub const BATCH_FRAMES: usize = 64;
