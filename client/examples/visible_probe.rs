@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The writer is open-loop: it keeps to its schedule whatever the answers. A value that was overwritten before the reader saw
-//! it counts as missed, not as a sample. The reader prints `{"count","p50","p99","p999","max","missed"}` in ns, the writer
+//! it counts as missed, not as a sample. The reader prints `{"count","p50","p99","p999","max","missed","buckets"}` in
+//! ns, where `buckets` are the histogram's `[value, count]`, so that several readers' can be added up; the writer
 //! `{"written","failed"}`.
 
 mod common;
@@ -107,6 +108,10 @@ fn read(args: &Args, register: &Register) -> anyhow::Result<()> {
             },
         }
     }
+    let buckets: Vec<(u64, u64)> = histogram
+        .iter_recorded()
+        .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()))
+        .collect();
     common::print(&json!({
         "count": histogram.len(),
         "p50": histogram.value_at_quantile(0.5),
@@ -114,6 +119,7 @@ fn read(args: &Args, register: &Register) -> anyhow::Result<()> {
         "p999": histogram.value_at_quantile(0.999),
         "max": histogram.max(),
         "missed": missed,
+        "buckets": buckets,
     }))?;
     Ok(())
 }
