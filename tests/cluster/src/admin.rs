@@ -1,5 +1,6 @@
 //! The admin socket of a daemon, as `latticectl` speaks it: one JSON object per line, a question and its answer.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -56,4 +57,18 @@ pub fn all_peers_up(socket: &Path) -> Result<bool> {
     let status = ask(socket, "status")?;
     let peers = status["peers"].as_array().context("`status` names no peers")?;
     Ok(peers.iter().all(|peer| peer["up"] == json!(true)))
+}
+
+/// The processes that are attached to a daemon as clients.
+pub fn client_pids(socket: &Path) -> Result<Vec<i32>> {
+    let status = ask(socket, "status")?;
+    let clients = status["clients"].as_array().context("`status` names no clients")?;
+    Ok(clients.iter().filter_map(|client| client["pid"].as_i64()).map(|pid| pid as i32).collect())
+}
+
+/// The daemon's counters, summed over its workers.
+pub fn counters(socket: &Path) -> Result<BTreeMap<String, u64>> {
+    let status = ask(socket, "status")?;
+    let counters = status["counters"].as_object().context("`status` has no counters")?;
+    Ok(counters.iter().filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect())
 }

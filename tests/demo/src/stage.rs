@@ -1,0 +1,94 @@
+//! The three hosts and their daemons, and the demo's own view of them: a client at each host's socket.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use lattice_client::Client;
+use lattice_cluster::binaries::Binaries;
+use lattice_cluster::{Cluster, Environment, Fabric};
+
+use crate::Arguments;
+use crate::progress::Progress;
+use crate::state::Snapshot;
+
+/// The configuration files, by the hosts' names.
+const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
+
+/// The running cluster.
+pub struct Stage {
+    /// The hosts, their daemons, their network.
+    pub cluster: Cluster,
+    /// The demo's own client at each host.
+    pub clients: Vec<Client>,
+    /// Whether the hosts are loopback addresses, not namespaces.
+    pub loopback: bool,
+}
+
+impl Stage {
+    /// Builds the network, starts the daemons, and connects to each.
+    pub fn set(arguments: &Arguments, progress: &Progress) -> Result<Stage> {
+        let loopback = without_namespaces(arguments, progress)?;
+        let directory = if loopback { arguments.config.join("loopback") } else { arguments.config.clone() };
+        let files: Vec<PathBuf> = HOSTS.iter().map(|name| directory.join(format!("{name}.toml"))).collect();
+        let fabric = if loopback { Fabric::Loopback } else { Fabric::Bridge };
+        let cluster = Cluster::start_files(&files, fabric, binaries(arguments)?)?;
+        for host in cluster.hosts() {
+            let (plan, ready) = (&host.plan, host.daemon.ready()?);
+            progress.note(&format!("{}: latticed at {}, port {}", plan.name, plan.address, ready.port));
+        }
+        let clients =
+            cluster.hosts().iter().map(|host| Client::connect(host.socket())).collect::<Result<_, _>>()?;
+        Ok(Stage { cluster, clients, loopback })
+    }
+
+    /// How each host reaches the wire, as its daemon said.
+    pub fn ports(&self) -> Result<Vec<String>> {
+        self.cluster.hosts().iter().map(|host| Ok(host.daemon.ready()?.port.clone())).collect()
+    }
+
+    /// The hosts' names.
+    pub fn names(&self) -> Vec<&str> {
+        self.cluster.hosts().iter().map(|host| host.plan.name.as_str()).collect()
+    }
+
+    /// What applications see on each host.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.clients.iter().map(Snapshot::read).collect()
+    }
+
+    /// Stops the daemons as an administrator would.
+    pub fn strike(&mut self) -> Result<()> {
+        for host in 0..self.cluster.hosts().len() {
+            self.cluster.daemon(host).stop()?;
+        }
+        Ok(())
+    }
+}
+
+/// Decides where the hosts live, and says so.
+fn without_namespaces(arguments: &Arguments, progress: &Progress) -> Result<bool> {
+    let obstacle = match Environment::probe().obstacle() {
+        _ if arguments.loopback => Some("asked for"),
+        obstacle => obstacle,
+    };
+    match obstacle {
+        None => {
+            progress.step(
+                "hosts: three network namespaces, joined by a bridge in a fourth; a latticed on each",
+            )?;
+        }
+        Some(reason) => {
+            progress
+                .step(&format!("hosts: three loopback addresses, over UDP, joined by a relay ({reason})"))?;
+        }
+    }
+    Ok(obstacle.is_some())
+}
+
+fn binaries(arguments: &Arguments) -> Result<Binaries> {
+    if let Some(directory) = &arguments.programs {
+        return Ok(Binaries::at(directory));
+    }
+    let program = std::env::current_exe().context("can't find this program's file")?;
+    Ok(Binaries::at(program.parent().context("this program has no directory")?))
+}
