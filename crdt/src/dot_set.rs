@@ -180,4 +180,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn replacing_a_dot_again_and_again_stays_inline() {
+        let dot = |seq| Dot::new(ActorId::from_u64(1), seq);
+        let mut own = DotSet::new();
+        own.insert(dot(1));
+        for seq in 2..100 {
+            assert!(own.insert(dot(seq)) && own.remove(dot(seq - 1)));
+            assert!(matches!(own.0, Repr::Inline { len: 1, .. }));
+        }
+    }
 }
