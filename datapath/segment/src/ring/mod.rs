@@ -1,7 +1,40 @@
 //! The client rings: how applications hand operations to workers.
+//!
+//! ```text
+//!   application                      sealed memfd                          worker
+//!   RingProducer::submit ──> [ submission ring, 64-byte slots ] ──> RingConsumer::poll ──> apply, publish
+//!   applied, take_failure <── [ applied count, failure entries ] <── RingConsumer::complete
+//! ```
+//!
+//! Each client has one pair of rings for each worker, so that no two threads ever write the same word and a client can
+//! only disturb itself. The daemon treats everything in the file as hostile. See `submission` and `completion` for the
+//! protocols, [`layout`] for the bytes.
+
+#[doc(hidden)]
+pub mod burst;
+#[doc(hidden)]
+pub mod completion;
+pub mod layout;
+#[doc(hidden)]
+pub mod part;
+#[doc(hidden)]
+pub mod submission;
+
+#[cfg(not(loom))]
+mod consumer;
+#[cfg(not(loom))]
+mod producer;
+#[cfg(not(loom))]
+mod shared;
+
+#[cfg(not(loom))]
+pub use consumer::RingConsumer;
+#[cfg(not(loom))]
+pub use producer::RingProducer;
+#[cfg(not(loom))]
+pub use shared::create_rings;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
 /// Sizes of a client's rings.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +85,22 @@ pub enum SubmitOp {
     SetRemove = 6,
     /// Remove every element of a set.
     SetClear = 7,
+}
+
+impl SubmitOp {
+    /// The operation of a number; `None` if there is none.
+    pub const fn from_number(number: u8) -> Option<SubmitOp> {
+        Some(match number {
+            1 => SubmitOp::CounterAdd,
+            2 => SubmitOp::FlagEnable,
+            3 => SubmitOp::FlagDisable,
+            4 => SubmitOp::RegisterSet,
+            5 => SubmitOp::SetInsert,
+            6 => SubmitOp::SetRemove,
+            7 => SubmitOp::SetClear,
+            _ => return None,
+        })
+    }
 }
 
 /// What a submission is about.
@@ -144,71 +193,4 @@ pub enum RingError {
     /// The descriptor does not hold rings of this layout, or could be truncated under us.
     #[error("not a sealed ring file of this version: {0}")]
     Invalid(&'static str),
-}
-
-/// Creates one client's rings: the sealed memfd for the client and a consumer for each worker.
-pub fn create_rings(workers: u16, config: RingConfig) -> Result<(OwnedFd, Vec<RingConsumer>), RingError> {
-    let _ = (workers, config);
-    todo!()
-}
-
-/// The daemon's end of one worker's ring pair. Everything in it is hostile input.
-#[derive(Debug)]
-pub struct RingConsumer {}
-
-impl RingConsumer {
-    /// The worker that must poll this consumer.
-    pub fn worker(&self) -> u16 {
-        todo!()
-    }
-
-    /// Hands at most `budget_slots` slots of submissions to `apply`; returns how many submissions. `Err(code)` from
-    /// `apply` becomes a failure entry. Stops early when the completion ring is full.
-    pub fn poll(
-        &mut self,
-        budget_slots: usize,
-        apply: &mut dyn FnMut(&Submission<'_>) -> Result<(), u16>,
-    ) -> Result<usize, RingFault> {
-        let _ = (budget_slots, apply);
-        todo!()
-    }
-
-    /// Publishes failures and the applied count of the polls so far: call it after their effects are published.
-    pub fn complete(&mut self) {
-        todo!()
-    }
-}
-
-/// The client's end of one worker's ring pair.
-#[derive(Debug)]
-pub struct RingProducer {}
-
-impl RingProducer {
-    /// Maps the rings of a descriptor that the daemon passed: one producer for each worker, in their order.
-    pub fn map(fd: impl AsFd) -> Result<Vec<RingProducer>, RingError> {
-        let _ = fd.as_fd();
-        todo!()
-    }
-
-    /// The worker behind this ring.
-    pub fn worker(&self) -> u16 {
-        todo!()
-    }
-
-    /// Queues one operation.
-    pub fn submit(&mut self, submission: &Submission<'_>) -> Result<Ticket, SubmitError> {
-        let _ = submission;
-        todo!()
-    }
-
-    /// Number of submissions that were applied (or failed): `applied() >= ticket.0` and no failure for it means applied
-    /// and visible in the local segment.
-    pub fn applied(&self) -> u64 {
-        todo!()
-    }
-
-    /// Takes the oldest failure: its ticket and one of [`codes`].
-    pub fn take_failure(&mut self) -> Option<(Ticket, u16)> {
-        todo!()
-    }
 }

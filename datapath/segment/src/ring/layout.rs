@@ -1,0 +1,191 @@
+//! Byte layout of a client's rings: one file of a header and, for each worker, one pair of rings.
+//!
+//! ```text
+//!   0      header (4096 bytes): magic, version, geometry
+//!   4096   worker 0: │ client's line (128) │ daemon's line (128) │ submission slots × 64 │ failure entries × 16 │ pad
+//!          worker 1: …                                                                     to a multiple of 4096
+//! ```
+//!
+//! Each line has one writer: the client stores its own line and the slots, the daemon its own line and the entries. The
+//! client may store anything anywhere all the same: it has the whole file mapped.
+
+use super::{RingConfig, RingError};
+use crate::layout::{MAX_KEY_BYTES, MAX_REGISTER_BYTES, MAX_WORKERS, word};
+use crate::words::words_for;
+use std::mem::{offset_of, size_of};
+
+/// First word of a ring file: the bytes `LATTRING`.
+pub const RING_MAGIC: u64 = u64::from_le_bytes(*b"LATTRING");
+/// Bits 0..16 major version, 16..32 minor version, 32..64 length of the header.
+pub const RING_VERSION: u64 = 1 | (RING_HEADER_BYTES as u64) << 32;
+/// Length of the header, and alignment of a worker's part.
+pub const RING_HEADER_BYTES: usize = 4096;
+/// Length of a submission slot.
+pub const SLOT_BYTES: usize = 64;
+/// Words of a submission slot.
+pub const SLOT_WORDS: usize = word(SLOT_BYTES);
+/// Words of a submission before its key.
+pub const SUBMISSION_HEADER_WORDS: usize = word(size_of::<SubmissionLayout>());
+/// Most slots of one submission.
+pub const MAX_SUBMISSION_SLOTS: usize =
+    (SUBMISSION_HEADER_WORDS + words_for(MAX_KEY_BYTES) + words_for(MAX_REGISTER_BYTES)).div_ceil(SLOT_WORDS);
+/// Words of the longest submission.
+pub const MAX_SUBMISSION_WORDS: usize = MAX_SUBMISSION_SLOTS * SLOT_WORDS;
+
+/// The header of a ring file (the rest of its 4096 bytes is zero).
+#[repr(C)]
+pub struct RingHeaderLayout {
+    /// [`RING_MAGIC`].
+    pub magic: u64,
+    /// [`RING_VERSION`].
+    pub version: u64,
+    /// Length of the file.
+    pub total_bytes: u64,
+    /// Number of workers.
+    pub workers: u64,
+    /// Submission slots of each worker, a power of two.
+    pub submission_slots: u64,
+    /// Failure entries of each worker, a power of two.
+    pub completion_slots: u64,
+    /// Distance from one worker's part to the next one's.
+    pub stride_bytes: u64,
+}
+
+/// The two lines of a worker's part.
+#[repr(C)]
+pub struct RingLinesLayout {
+    /// Client: slots ever filled.
+    pub submission_tail: u64,
+    /// Client: failure entries ever taken.
+    pub completion_head: u64,
+    /// Zero.
+    pub client_reserved: [u64; 14],
+    /// Daemon: slots ever taken.
+    pub submission_head: u64,
+    /// Daemon: submissions ever applied or failed.
+    pub applied: u64,
+    /// Daemon: failure entries ever filled.
+    pub completion_tail: u64,
+    /// Zero.
+    pub daemon_reserved: [u64; 13],
+}
+
+/// The front of a submission; key and data follow, each padded to whole words.
+#[repr(C)]
+pub struct SubmissionLayout {
+    /// Bits 0..8 operation, 8..16 kind, 16..24 slots, 24..32 key length (0: by handle), 32..48 data length, 48..64 zero.
+    pub header: u64,
+    /// Amount of a counter's addition.
+    pub amount: u64,
+    /// By handle: bits 0..32 cell, 32..64 generation. By key: 0.
+    pub cell: u64,
+}
+
+/// A failure entry.
+#[repr(C)]
+pub struct CompletionLayout {
+    /// The submission's number on its ring, from 1.
+    pub ticket: u64,
+    /// Bits 0..16 code, the rest zero.
+    pub code: u64,
+}
+
+/// Words of the two lines.
+pub const LINES_WORDS: usize = word(size_of::<RingLinesLayout>());
+/// Words of a failure entry.
+pub const COMPLETION_WORDS: usize = word(size_of::<CompletionLayout>());
+/// Word of `submission_tail`.
+pub const SUBMISSION_TAIL: usize = word(offset_of!(RingLinesLayout, submission_tail));
+/// Word of `completion_head`.
+pub const COMPLETION_HEAD: usize = word(offset_of!(RingLinesLayout, completion_head));
+/// Word of `submission_head`.
+pub const SUBMISSION_HEAD: usize = word(offset_of!(RingLinesLayout, submission_head));
+/// Word of `applied`.
+pub const APPLIED: usize = word(offset_of!(RingLinesLayout, applied));
+/// Word of `completion_tail`.
+pub const COMPLETION_TAIL: usize = word(offset_of!(RingLinesLayout, completion_tail));
+
+const _: () = assert!(size_of::<RingHeaderLayout>() == 56);
+const _: () = assert!(offset_of!(RingHeaderLayout, version) == 8);
+const _: () = assert!(offset_of!(RingHeaderLayout, total_bytes) == 16);
+const _: () = assert!(offset_of!(RingHeaderLayout, workers) == 24);
+const _: () = assert!(offset_of!(RingHeaderLayout, submission_slots) == 32);
+const _: () = assert!(offset_of!(RingHeaderLayout, completion_slots) == 40);
+const _: () = assert!(offset_of!(RingHeaderLayout, stride_bytes) == 48);
+const _: () = assert!(size_of::<RingLinesLayout>() == 256);
+const _: () = assert!(offset_of!(RingLinesLayout, completion_head) == 8);
+const _: () = assert!(offset_of!(RingLinesLayout, submission_head) == 128);
+const _: () = assert!(offset_of!(RingLinesLayout, applied) == 136);
+const _: () = assert!(offset_of!(RingLinesLayout, completion_tail) == 144);
+const _: () = assert!(size_of::<SubmissionLayout>() == 24);
+const _: () = assert!(offset_of!(SubmissionLayout, amount) == 8);
+const _: () = assert!(offset_of!(SubmissionLayout, cell) == 16);
+const _: () = assert!(size_of::<CompletionLayout>() == 16);
+const _: () = assert!(offset_of!(CompletionLayout, code) == 8);
+const _: () = assert!(MAX_SUBMISSION_SLOTS == 19 && MAX_SUBMISSION_SLOTS <= MIN_SLOTS);
+
+/// Fewest slots of a ring: the longest submission fits.
+const MIN_SLOTS: usize = 32;
+/// Most slots of a ring.
+const MAX_SLOTS: usize = 65_536;
+
+/// Sizes of a ring file, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingGeometry {
+    pub(crate) workers: u16,
+    pub(crate) submission_slots: usize,
+    pub(crate) completion_slots: usize,
+    pub(crate) stride_bytes: usize,
+}
+
+impl RingGeometry {
+    pub(crate) fn new(workers: u16, config: RingConfig) -> Result<RingGeometry, RingError> {
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(RingError::Setting { setting: "workers", value: workers.into() });
+        }
+        for (setting, value) in
+            [("submission_slots", config.submission_slots), ("completion_slots", config.completion_slots)]
+        {
+            if !value.is_power_of_two() || !(MIN_SLOTS..=MAX_SLOTS).contains(&(value as usize)) {
+                return Err(RingError::Setting { setting, value: value.into() });
+            }
+        }
+        let (submission_slots, completion_slots) =
+            (config.submission_slots as usize, config.completion_slots as usize);
+        let words = LINES_WORDS + submission_slots * SLOT_WORDS + completion_slots * COMPLETION_WORDS;
+        let stride_bytes = (words * 8).next_multiple_of(RING_HEADER_BYTES);
+        Ok(RingGeometry { workers, submission_slots, completion_slots, stride_bytes })
+    }
+
+    pub(crate) fn total_bytes(&self) -> u64 {
+        (RING_HEADER_BYTES + usize::from(self.workers) * self.stride_bytes) as u64
+    }
+
+    /// The header's words.
+    pub(crate) fn header(&self) -> [u64; 7] {
+        [
+            RING_MAGIC,
+            RING_VERSION,
+            self.total_bytes(),
+            self.workers.into(),
+            self.submission_slots as u64,
+            self.completion_slots as u64,
+            self.stride_bytes as u64,
+        ]
+    }
+
+    /// Accepts a header copied out of a file only if all of it follows from its counts.
+    pub(crate) fn parse(header: [u64; 7], file_bytes: u64) -> Result<RingGeometry, RingError> {
+        let workers = u16::try_from(header[3]).map_err(|_| RingError::Invalid("too many workers"))?;
+        let slots = |value: u64| u32::try_from(value).map_err(|_| RingError::Invalid("too many slots"));
+        let config = RingConfig { submission_slots: slots(header[4])?, completion_slots: slots(header[5])? };
+        let geometry = RingGeometry::new(workers, config)?;
+        if geometry.header() != header {
+            return Err(RingError::Invalid("magic, version or sizes differ from this layout's"));
+        }
+        if file_bytes < geometry.total_bytes() {
+            return Err(RingError::Invalid("the file is shorter than its rings"));
+        }
+        Ok(geometry)
+    }
+}

@@ -1,0 +1,57 @@
+//! The client's end of a pair of rings.
+
+use super::completion;
+use super::shared::{self, SharedRings};
+use super::submission::{self, ProducerState};
+use super::{RingError, Submission, SubmitError, Ticket};
+use std::os::fd::AsFd;
+
+/// The client's end of one worker's ring pair: the single producer, so it is `Send` and its methods take `&mut self`.
+#[derive(Debug)]
+pub struct RingProducer {
+    rings: SharedRings,
+    worker: u16,
+    state: ProducerState,
+    completion_head: u64,
+}
+
+impl RingProducer {
+    /// Maps the rings of a descriptor that the daemon passed: one producer for each worker, in their order. The
+    /// descriptor may be closed afterwards. A ring has one producer: map a descriptor once.
+    pub fn map(fd: impl AsFd) -> Result<Vec<RingProducer>, RingError> {
+        let rings = shared::map(fd.as_fd())?;
+        Ok((0..rings.workers())
+            .map(|worker| RingProducer {
+                rings: rings.clone(),
+                worker,
+                state: ProducerState::default(),
+                completion_head: 0,
+            })
+            .collect())
+    }
+
+    /// The worker behind this ring.
+    pub fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    /// Queues one operation. On an error nothing was queued.
+    #[inline]
+    pub fn submit(&mut self, submission: &Submission<'_>) -> Result<Ticket, SubmitError> {
+        let part = self.rings.part(self.worker).ok_or(SubmitError::RingFull)?;
+        submission::push(part, &mut self.state, submission)
+    }
+
+    /// Number of submissions that were applied (or failed): `applied() >= ticket.0` and no failure for it means applied
+    /// and visible in the local segment.
+    #[inline]
+    pub fn applied(&self) -> u64 {
+        self.rings.part(self.worker).map_or(0, completion::applied)
+    }
+
+    /// Takes the oldest failure: its ticket and one of [`codes`](super::codes). Take them regularly: when no entry is
+    /// free the worker stops reading this ring.
+    pub fn take_failure(&mut self) -> Option<(Ticket, u16)> {
+        completion::take(self.rings.part(self.worker)?, &mut self.completion_head)
+    }
+}

@@ -1,0 +1,12 @@
+//! The one door to atomics: the standard ones, or loom's when the crate is built with `--cfg loom`.
+//!
+//! All shared memory of this crate is a slice of [`AtomicU64`], and every algorithm on it is a function over such
+//! slices. So loom runs the code that the daemon and the applications run, on slices of its own atomics, without a
+//! mapping. Nothing else in the crate may import `std::sync::atomic` (the futex word's address in `change_ring` is
+//! the exception: the kernel reads it, Rust does not).
+
+#[cfg(not(loom))]
+pub use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
