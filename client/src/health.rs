@@ -1,7 +1,8 @@
 //! How the daemon is, as seen from here.
 
-use std::path::Path;
 use std::time::Duration;
+
+use lattice_segment::Reader;
 
 use crate::attachment::Attachment;
 use crate::client::Client;
@@ -83,10 +84,19 @@ fn state_of(attachment: &Attachment, oldest: Duration) -> DaemonState {
         DaemonState::Dead
     } else if oldest <= attachment.heartbeat_timeout() {
         DaemonState::Live
-    } else if attachment.is_writable() || Path::new(&format!("/proc/{}", attachment.reader.pid())).exists() {
+    } else if attachment.is_writable() || is_running(&attachment.reader) {
         // Its end of the connection is open, or its process is there: it hangs.
         DaemonState::Stale
     } else {
         DaemonState::Dead
     }
+}
+
+/// True if the daemon's process is there: same pid, and same start, as pids are used again. Field 22 of
+/// `/proc/<pid>/stat`, counted after the command's closing parenthesis (proc_pid_stat(5)).
+fn is_running(reader: &Reader) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", reader.pid())).unwrap_or_default();
+    let start_ticks =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+    start_ticks == Some(reader.pid_start_ticks())
 }

@@ -1,0 +1,67 @@
+//! The machine under a measurement: what it is, and how much of it was taken away meanwhile.
+
+use std::fs;
+use std::thread::available_parallelism;
+
+use serde_json::{Value, json};
+
+/// CPU time of the whole machine so far, in scheduler ticks: `/proc/stat`, line `cpu` (proc_stat(5)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTicks {
+    all: u64,
+    steal: u64,
+}
+
+impl CpuTicks {
+    /// Now; zeros where `/proc/stat` can't be read.
+    #[must_use]
+    pub fn now() -> CpuTicks {
+        CpuTicks::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn parse(stat: &str) -> CpuTicks {
+        let line = stat.lines().next().unwrap_or_default();
+        let fields: Vec<u64> =
+            line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guest times are part of user already.
+        CpuTicks { all: fields.iter().take(8).sum(), steal: fields.get(7).copied().unwrap_or(0) }
+    }
+
+    /// The share of CPU time that the hypervisor took since `self`, in percent.
+    #[must_use]
+    pub fn steal_percent_until(self, later: CpuTicks) -> f64 {
+        let all = later.all.saturating_sub(self.all);
+        if all == 0 { 0.0 } else { later.steal.saturating_sub(self.steal) as f64 * 100.0 / all as f64 }
+    }
+}
+
+/// What a reader of the report needs to know about the machine.
+#[must_use]
+pub fn describe() -> Value {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown", |(_, model)| model.trim());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    json!({
+        "cpu": model,
+        "cores": available_parallelism().map_or(1, usize::from),
+        "kernel": kernel.trim(),
+        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steal_is_the_eighth_field_as_a_share_of_all() {
+        let before = CpuTicks::parse("cpu  100 0 100 700 0 0 0 100 50 0\ncpu0 1 1 1\n");
+        let after = CpuTicks::parse("cpu  150 0 150 750 0 0 0 150 50 0\n");
+        assert_eq!((before.all, before.steal), (1000, 100));
+        assert!((before.steal_percent_until(after) - 25.0).abs() < 1e-9);
+        assert!(after.steal_percent_until(after).abs() < 1e-9);
+    }
+}

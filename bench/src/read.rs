@@ -1,0 +1,363 @@
+//! `read`: what it costs to read a counter, a flag, a 64-byte register and a 100-element set from the segment.
+//!
+//! ```text
+//!   core 0: reader ── by handle: the key was found before; by key: found anew each time
+//!   core 1: nobody (quiet), or a writer that publishes the same key as fast as it can
+//! ```
+//!
+//! The limit of a counter or flag is a relaxed load of an atomic word (with a writer: one that the other core stores to all the
+//! time); of a register or set, a memcpy of as many bytes. Torn reads are looked for after each register's measurement:
+//! all words of a value must be equal.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use lattice_client::{Client, Error, Register};
+use lattice_segment::{CellId, Segment, SegmentConfig, Writer, key_hash, layout, monotonic_ns};
+use serde_json::json;
+
+use crate::machine::{self, CpuTicks};
+use crate::measure::{Effort, Measured, measure};
+use crate::report::{Case, Report};
+
+const REGISTER_BYTES: usize = 64;
+const MEMBERS: u32 = 100;
+const READER_CORE: usize = 0;
+const WRITER_CORE: usize = 1;
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Counter,
+    Flag,
+    Register,
+    Set,
+}
+
+impl Target {
+    const ALL: [Target; 4] = [Target::Counter, Target::Flag, Target::Register, Target::Set];
+
+    fn key(self) -> &'static str {
+        match self {
+            Target::Counter => "counter",
+            Target::Flag => "flag",
+            Target::Register => "register",
+            Target::Set => "set",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Target::Counter => "counter",
+            Target::Flag => "flag",
+            Target::Register => "register 64 B",
+            Target::Set => "set of 100",
+        }
+    }
+
+    fn kind(self) -> u8 {
+        match self {
+            Target::Counter => layout::KIND_COUNTER,
+            Target::Flag => layout::KIND_FLAG_ENABLE_WINS,
+            Target::Register => layout::KIND_REGISTER,
+            Target::Set => layout::KIND_SET,
+        }
+    }
+}
+
+/// Runs all cases.
+///
+/// # Errors
+/// If the segment can't be made or a read fails; a torn read is an error.
+pub fn run(effort: Effort) -> anyhow::Result<Report> {
+    let machine = machine::describe();
+    // Where pinning is refused (a container's cpuset) the numbers are noisier, and the report says so.
+    let is_pinned = core_affinity::set_for_current(core_affinity::CoreId { id: READER_CORE });
+    let before = CpuTicks::now();
+    let directory = tempfile::Builder::new().prefix("lattice-bench-").tempdir_in("/dev/shm")?;
+    let path = directory.path().join("segment");
+    let mut cases = Vec::new();
+    for has_writer in [false, true] {
+        for target in Target::ALL {
+            let bench = Bench::start(&path, target, has_writer)?;
+            let limit = bench.limit(effort)?;
+            for by_handle in [true, false] {
+                let measured = bench.read(effort, by_handle)?;
+                cases.push(case(target, by_handle, has_writer, measured, &limit));
+            }
+            bench.stop()?;
+        }
+    }
+    let steal_percent = before.steal_percent_until(CpuTicks::now());
+    let mut headline = cases.first().context("no cases")?.clone();
+    headline.setup = json!({
+        "case": headline.bench,
+        "loop": "closed",
+        "pinned": is_pinned,
+        "steal_percent": steal_percent,
+        "machine": machine,
+    });
+    headline.bench = "read".into();
+    Ok(Report { headline, cases })
+}
+
+fn case(target: Target, by_handle: bool, has_writer: bool, measured: Measured, limit: &Measured) -> Case {
+    let how = if by_handle { "by handle" } else { "by key" };
+    let beside = if has_writer { "full-speed writer" } else { "quiet" };
+    Case {
+        bench: format!("{}, {how}, {beside}", target.name()),
+        unit: "ns",
+        ratio_p50: ratio(measured.batch.p50, limit.batch.p50),
+        ratio_p99: ratio(measured.single.p99, limit.single.p99),
+        numbers: measured.batch,
+        single: measured.single,
+        limit: limit.batch.clone(),
+        limit_single: limit.single.clone(),
+        setup: json!({ "target": target.name(), "by": how, "beside": beside }),
+    }
+}
+
+/// A ratio that stays finite when the limit is below what the clock resolves.
+fn ratio(measured: f64, limit: f64) -> f64 {
+    measured / limit.max(0.1)
+}
+
+/// A segment with one key, its reader, and perhaps its writer at work.
+struct Bench {
+    target: Target,
+    client: Client,
+    segment: Segment,
+    publisher: Publisher,
+}
+
+impl Bench {
+    fn start(path: &Path, target: Target, has_writer: bool) -> anyhow::Result<Bench> {
+        let (segment, mut writers) = Segment::create(&SegmentConfig {
+            path: path.to_owned(),
+            node: 1,
+            node_name: "bench".into(),
+            cluster: "bench".into(),
+            actor: 1,
+            workers: 1,
+            shards: 1,
+            cells_per_worker: 1024,
+            extent_bytes_per_worker: 8 << 20,
+            change_ring_entries: 1024,
+            heartbeat_timeout_ns: 60_000_000_000,
+            socket_path: None,
+        })?;
+        let mut writer = writers.pop().context("no writer")?;
+        writer.heartbeat(monotonic_ns());
+        let cell =
+            writer.open_cell(target.kind(), key_hash(target.key().as_bytes()), target.key().as_bytes())?;
+        for round in 0..MEMBERS {
+            publish(&mut writer, target, cell, u64::from(round))?;
+        }
+        segment.mark_ready();
+        let publisher = Publisher::start(has_writer.then_some((writer, cell)), target);
+        Ok(Bench { target, client: Client::open_read_only(path)?, segment, publisher })
+    }
+
+    fn read(&self, effort: Effort, by_handle: bool) -> anyhow::Result<Measured> {
+        let client = &self.client;
+        let key = self.target.key();
+        match self.target {
+            Target::Counter if by_handle => {
+                let counter = client.counter(key)?;
+                measure(effort, || Ok(counter.get()?))
+            }
+            Target::Counter => measure(effort, || Ok(client.counter(key)?.get()?)),
+            Target::Flag if by_handle => {
+                let flag = client.flag(key)?;
+                measure(effort, || Ok(flag.get()?))
+            }
+            Target::Flag => measure(effort, || Ok(client.flag(key)?.get()?)),
+            Target::Register => {
+                let register = client.register(key)?;
+                let mut bytes = Vec::with_capacity(REGISTER_BYTES);
+                let measured = measure(effort, || {
+                    if by_handle {
+                        Ok(register.get_into(&mut bytes)?)
+                    } else {
+                        Ok(client.register(key)?.get_into(&mut bytes)?)
+                    }
+                })?;
+                look_for_torn_reads(effort, &register)?;
+                Ok(measured)
+            }
+            Target::Set => {
+                let set = client.set(key)?;
+                measure(effort, || {
+                    let mut visited = 0u32;
+                    let found = if by_handle { None } else { Some(client.set(key)?) };
+                    match found.as_ref().unwrap_or(&set).for_each_member(|element| {
+                        visited += u32::from(!black_box(element).is_empty());
+                    }) {
+                        // The writer may change buckets faster than they can be walked: an answer too, and counted in the time.
+                        Err(Error::Busy) => Ok(()),
+                        result => {
+                            result?;
+                            ensure!(visited >= MEMBERS, "{visited} members of {MEMBERS}");
+                            Ok(())
+                        }
+                    }
+                })
+            }
+        }
+    }
+
+    /// The best possible: a load of a word, or a copy of as many bytes.
+    fn limit(&self, effort: Effort) -> anyhow::Result<Measured> {
+        let word = Arc::clone(&self.publisher.word);
+        let copied_bytes = match self.target {
+            Target::Counter | Target::Flag => {
+                return measure(effort, || Ok(word.load(Relaxed)));
+            }
+            Target::Register => REGISTER_BYTES,
+            Target::Set => MEMBERS as usize * element(0).len(),
+        };
+        let source = vec![7u8; copied_bytes];
+        let mut copy = vec![0u8; copied_bytes];
+        measure(effort, || {
+            copy.copy_from_slice(black_box(&source));
+            black_box(&mut copy);
+            Ok(())
+        })
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.publisher.stop()?;
+        self.segment.close();
+        Ok(())
+    }
+}
+
+/// Reads for a while and looks at every value; outside of the measurement, as looking costs more than reading.
+fn look_for_torn_reads(effort: Effort, register: &Register) -> anyhow::Result<()> {
+    let mut bytes = Vec::with_capacity(REGISTER_BYTES);
+    let started = Instant::now();
+    while started.elapsed() < effort.duration / 3 {
+        register.get_into(&mut bytes)?;
+        check_whole(&bytes)?;
+    }
+    Ok(())
+}
+
+/// All words of a register's value are the same: it was published whole, so it must be read whole.
+fn check_whole(bytes: &[u8]) -> anyhow::Result<()> {
+    ensure!(bytes.len() == REGISTER_BYTES, "{} bytes of {REGISTER_BYTES}", bytes.len());
+    ensure!(bytes.chunks_exact(8).all(|word| word == &bytes[..8]), "a torn read: {bytes:?}");
+    Ok(())
+}
+
+fn element(number: u32) -> [u8; 12] {
+    let mut element = *b"member/0000\0";
+    element[7..11].copy_from_slice(&number.to_be_bytes());
+    element
+}
+
+/// Publishes the `round`-th value: the next count, the other switch position, other words, a member more or less.
+fn publish(writer: &mut Writer, target: Target, cell: CellId, round: u64) -> anyhow::Result<()> {
+    match target {
+        Target::Counter => writer.publish_word(cell, round),
+        Target::Flag => writer.publish_word(cell, round & 1),
+        Target::Register => {
+            let mut value = [0u8; REGISTER_BYTES];
+            for word in value.chunks_exact_mut(8) {
+                word.copy_from_slice(&round.to_le_bytes());
+            }
+            writer.publish_bytes(cell, &value)?;
+        }
+        Target::Set => {
+            // The hundred stay; the writer lets one more come and go.
+            let element = element(round.min(u64::from(MEMBERS)) as u32);
+            if round > u64::from(MEMBERS) && round % 2 == 1 {
+                writer.set_remove(cell, &element)?;
+            } else {
+                writer.set_insert(cell, &element)?;
+            }
+        }
+    }
+    writer.end_burst();
+    Ok(())
+}
+
+/// The full-speed writer on the other core, or the writer at rest.
+struct Publisher {
+    /// What the limit loads; the writer stores to it as often as it publishes.
+    word: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Publisher {
+    fn start(work: Option<(Writer, CellId)>, target: Target) -> Publisher {
+        let word = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = work.map(|(mut writer, cell)| {
+            let (word, stop) = (Arc::clone(&word), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                core_affinity::set_for_current(core_affinity::CoreId { id: WRITER_CORE });
+                let mut round = u64::from(MEMBERS);
+                // Relaxed: neither the flag nor the word has data behind it.
+                while !stop.load(Relaxed) {
+                    publish(&mut writer, target, cell, round)?;
+                    word.store(round, Relaxed);
+                    round += 1;
+                }
+                Ok(())
+            })
+        });
+        if thread.is_some() {
+            while word.load(Relaxed) == 0 {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Publisher { word, stop, thread }
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.stop.store(true, Relaxed);
+        match self.thread.map(JoinHandle::join) {
+            Some(Ok(result)) => result.context("the writer"),
+            Some(Err(_)) => anyhow::bail!("the writer panicked"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_run_has_every_case_in_the_shape_that_scripts_read() {
+        let report = run(Effort::QUICK).unwrap();
+        assert_eq!(report.cases.len(), 16);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["bench"], "read");
+        for object in [&json, &json["cases"][15]] {
+            for field in ["count", "min", "p50", "p90", "p99", "p999", "max", "rate_per_s"] {
+                assert!(object[field].is_number(), "{field} of {object}");
+                assert!(object["limit"][field].is_number(), "limit.{field} of {object}");
+            }
+            assert!(object["unit"].is_string() && object["setup"].is_object());
+            assert!(object["ratio_p50"].is_number() && object["ratio_p99"].is_number());
+        }
+        assert_eq!(report.table().lines().count(), 18);
+    }
+
+    #[test]
+    fn a_torn_value_is_an_error() {
+        let mut value = [3u8; REGISTER_BYTES];
+        assert!(check_whole(&value).is_ok());
+        value[REGISTER_BYTES - 1] = 4;
+        assert!(check_whole(&value).is_err());
+        assert!(check_whole(&value[..8]).is_err());
+    }
+}
