@@ -11,12 +11,13 @@ use crate::engine::Engine;
 use crate::lane::Session;
 use crate::log::LogStore;
 use crate::stats::DropReason;
-use lattice_crdt::ActorId;
+use lattice_crdt::{ActorId, Clock, SeqRange};
 use lattice_wire::{Frame, FrameType, FrameWriter, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart};
 
 impl<L: LogStore> Engine<L> {
-    /// Writes a hello that echoes the session `echo`. It carries as much of the vector as fits, that of the peer's
-    /// actors first: from it the peer learns where to go on sending.
+    /// Writes a hello that echoes the session `echo`; its count is 1 if that session is adopted here, so that only a
+    /// hello that needs an answer gets one. It carries as much of the vector as fits, that of the peer's actors first:
+    /// from it the peer learns where to go on sending.
     pub(crate) fn write_hello(
         &mut self,
         now_ns: u64,
@@ -26,11 +27,11 @@ impl<L: LogStore> Engine<L> {
     ) -> Option<usize> {
         let mut header = self.header(FrameType::Hello, slot);
         header.dst_session = echo;
+        header.count = u32::from(self.lanes[slot].session_id() == echo && echo != 0);
         let mut writer = FrameWriter::new(buffer, header)?;
         let node = self.lanes[slot].node;
-        let all = || self.vector.iter().map(|(actor, clock)| (actor, clock.contiguous()));
-        let of_peer = all().filter(|(actor, _)| actor.node() == node);
-        let of_others = all().filter(|(actor, _)| actor.node() != node);
+        let of_peer = self.contiguous_parts().filter(|(actor, _)| actor.node() == node);
+        let of_others = self.contiguous_parts().filter(|(actor, _)| actor.node() != node);
         let most = MAX_VECTOR_ENTRIES_PER_PART;
         let pushed = VectorPart::encode(&mut writer, 0, 1, of_peer.chain(of_others).take(most));
         self.lanes[slot].hello_sent(now_ns, self.config.timers.hello_ns);
@@ -51,14 +52,16 @@ impl<L: LogStore> Engine<L> {
         let session = Session { id: header.src_session, actor: header.actor };
         if lane.session != Some(session) {
             let own = self.config.actor;
-            let acked = part.entries().find(|(actor, _)| *actor == own).map_or(0, |(_, seq)| seq);
+            let acked = part.entries().find(|(actor, _)| *actor == own).map_or(0, |(_, range)| range.last);
             if acked > self.log.last_seq() {
                 // It knows operations of this actor that this engine never made: not this engine's peer.
                 return Err(DropReason::Unexpected);
             }
             lane.adopt(session, acked, now_ns);
-            lane.owe_hello(now_ns, session.id);
             self.abandon_syncs_with(slot);
+        }
+        if header.count == 0 {
+            self.lanes[slot].owe_hello(now_ns, session.id);
         }
         self.lanes[slot].heard(now_ns, &self.config.timers);
         self.consider_log_gap(now_ns, slot, header.log_first);
@@ -117,10 +120,12 @@ impl<L: LogStore> Engine<L> {
     /// Writes the next part of the vector to a peer that an exchange is under way with.
     pub(crate) fn write_vector(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
         let part = self.lanes[slot].vector_part?;
-        let parts = vector_parts(self.vector.len());
+        let parts = vector_parts(self.vector.iter().flat_map(known).count());
         self.lanes[slot].vector_part = (part + 1 < parts).then_some(part + 1);
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Vector, slot))?;
-        VectorPart::encode(&mut writer, part, parts, self.part_of_vector(part)).ok()?;
+        let entries =
+            self.vector.iter().flat_map(known).skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
+        VectorPart::encode(&mut writer, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART)).ok()?;
         Some(writer.finish())
     }
 
@@ -139,10 +144,23 @@ impl<L: LogStore> Engine<L> {
     fn consider_vector(&mut self, now_ns: u64, slot: usize, part: &VectorPart<'_>) {
         let missing = part
             .entries()
-            .any(|(actor, seq)| seq > self.vector.contiguous(actor) && !self.log_brings(now_ns, slot, actor));
+            .any(|(actor, range)| !self.vector_covers(actor, range) && !self.log_brings(now_ns, slot, actor));
         if missing {
             self.request_sync(now_ns, slot);
         }
+    }
+
+    /// The contiguous part of every actor's seqs.
+    pub(crate) fn contiguous_parts(&self) -> impl Iterator<Item = (ActorId, SeqRange)> {
+        let parts =
+            self.vector.iter().map(|(actor, clock)| (actor, SeqRange { first: 1, last: clock.contiguous() }));
+        parts.filter(|(_, range)| range.last > 0)
+    }
+
+    fn vector_covers(&self, actor: ActorId, range: SeqRange) -> bool {
+        let Some(clock) = self.vector.clock(actor) else { return false };
+        let holds = |own: &SeqRange| own.first <= range.first && range.last <= own.last;
+        range.last <= clock.contiguous() || clock.ranges().iter().any(holds)
     }
 
     /// Whether the log of `actor`'s own host can be waited for: the host is up in that epoch, and is either the peer
@@ -168,7 +186,13 @@ impl<L: LogStore> Engine<L> {
     }
 }
 
-/// Frames that a vector of `actors` entries takes.
-pub(crate) fn vector_parts(actors: usize) -> u8 {
-    u8::try_from(actors.div_ceil(MAX_VECTOR_ENTRIES_PER_PART).max(1)).unwrap_or(u8::MAX)
+/// Everything that a clock covers, as ranges.
+fn known((actor, clock): (ActorId, &Clock)) -> impl Iterator<Item = (ActorId, SeqRange)> {
+    let contiguous = (clock.contiguous() > 0).then_some(SeqRange { first: 1, last: clock.contiguous() });
+    contiguous.into_iter().chain(clock.ranges().iter().copied()).map(move |range| (actor, range))
+}
+
+/// Frames that so many entries take.
+pub(crate) fn vector_parts(entries: usize) -> u8 {
+    u8::try_from(entries.div_ceil(MAX_VECTOR_ENTRIES_PER_PART).max(1)).unwrap_or(u8::MAX)
 }

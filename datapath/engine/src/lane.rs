@@ -1,14 +1,15 @@
 //! A lane: everything that one shard keeps about one peer.
 //!
 //! ```text
-//!            hello(a, 0)                 A session is one run of an engine, named by a random number. Each side
-//!   A ───────────────────────> B         adopts the other's only from a frame that echoes its own: a hello of an
+//!          hello(a, echo 0)              A session is one run of an engine, named by a random number. Each side
+//!   A ───────────────────────> B         adopts the other's only from a hello that echoes its own: one of an
 //!     <─────────────────────── ·         earlier run that was under way for long can at worst be adopted for one
-//!            hello(b, a)   A adopts b    round trip, until the first frame of the real one is answered.
+//!          hello(b, echo a)  A adopts b  round trip, until the first frame of the real one is answered.
 //!     ───────────────────────>
-//!            hello(a, b)   B adopts a    Acknowledgements count only inside the session that they were made in: a
-//!                                        peer that came back with an older state must not be taken for the one
-//!                                        that had more.
+//!     hello(a, echo b, adopted)          Acknowledgements count only inside the session that they were made in: a
+//!                            B adopts a  peer that came back with an older state must not be taken for the one
+//!                                        that had more. A hello that does not say `adopted` is answered, so
+//!                                        whichever of the three is lost, the next frame mends it.
 //! ```
 //!
 //! What can go wrong: a peer that is not heard for the peer timeout is *down*: nothing but heartbeats go to it (hellos,

@@ -186,12 +186,13 @@ impl<L: LogStore> Engine<L> {
             self.remove_record(position, element, kept, done..done + MAX_DOTS_PER_RECORD);
             done += MAX_DOTS_PER_RECORD;
         }
+        let superseded = self.burst.keep_dots(&self.seen_dots[done..]);
+        let dot = self.next_dot(position);
+        // Before the old dots go, so that an element that is merely refreshed never leaves the set.
+        self.keys.insert_dot(position, element, dot);
         for i in done..seen {
             self.keys.remove_dot(position, element, self.seen_dots[i]);
         }
-        let superseded = self.burst.keep_dots(&self.seen_dots[done..]);
-        let dot = self.next_dot(position);
-        self.keys.insert_dot(position, element, dot);
         self.burst.push(position, Waiting::Add { element: kept, superseded });
         Ok(Applied { dot: Some(dot) })
     }

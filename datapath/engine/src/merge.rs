@@ -128,10 +128,11 @@ impl<L: LogStore> Engine<L> {
                 self.keys.register_set(key, *hlc, dot.actor, value);
             }
             Op::Add { element, superseded } => {
-                self.take_out(key, element, superseded, dot);
+                // Before the old dots go, so that an element that is merely refreshed never leaves the set.
                 if !self.pre_removed.contains(dot) {
                     self.keys.insert_dot(key, element, dot);
                 }
+                self.take_out(key, element, superseded, dot);
             }
             Op::Remove { element, removed } => self.take_out(key, element, removed, dot),
             Op::Noop => {}

@@ -18,7 +18,7 @@ use crate::gossip::vector_parts;
 use crate::keys::{Position, key_hash};
 use crate::log::LogStore;
 use crate::stats::DropReason;
-use lattice_crdt::{ActorId, CounterEntry, Dot, Kind, SeqRange, VersionVector};
+use lattice_crdt::{CounterEntry, Dot, Kind, SeqRange, VersionVector};
 use lattice_wire::{
     Frame, FrameType, FrameWriter, MAX_VECTOR_ENTRIES_PER_PART, SyncAck, SyncData, SyncItem, SyncRequest,
     decode_item,
@@ -109,6 +109,8 @@ impl<L: LogStore> Engine<L> {
         slot: usize,
         buffer: &mut [u8],
     ) -> Option<usize> {
+        self.incoming.as_ref()?;
+        let parts = vector_parts(self.contiguous_parts().count());
         let sync =
             self.incoming.as_mut().filter(|sync| sync.slot == slot && sync.stage == Stage::Requested)?;
         let part = match sync.request_part {
@@ -116,19 +118,14 @@ impl<L: LogStore> Engine<L> {
             None if now_ns >= sync.request_due_ns => 0,
             None => return None,
         };
-        let parts = vector_parts(self.vector.len());
         sync.request_part = (part + 1 < parts).then_some(part + 1);
         sync.request_due_ns = now_ns + self.config.timers.hello_ns;
         let sync_id = sync.id;
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncRequest, slot))?;
-        SyncRequest::encode(&mut writer, sync_id, part, parts, self.part_of_vector(part)).ok()?;
+        let entries = self.contiguous_parts().skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
+        SyncRequest::encode(&mut writer, sync_id, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART))
+            .ok()?;
         Some(writer.finish())
-    }
-
-    /// One part of the vector's contiguous seqs.
-    pub(crate) fn part_of_vector(&self, part: u8) -> impl Iterator<Item = (ActorId, u64)> {
-        let entries = self.vector.iter().map(|(actor, clock)| (actor, clock.contiguous()));
-        entries.skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART).take(MAX_VECTOR_ENTRIES_PER_PART)
     }
 
     /// Writes the acknowledgement of sync frames that is owed to the peer.

@@ -155,8 +155,10 @@ impl<L: LogStore> Engine<L> {
         };
         let sync = &mut self.outgoing[index];
         let Some(come) = sync.parts else { return Ok(()) };
-        for (actor, contiguous) in request.vector.entries().take(self.config.limits.max_actors) {
-            sync.walk.peer.cover_range(actor, SeqRange { first: 1, last: contiguous });
+        // Only contiguous parts may be filtered by.
+        let contiguous = request.vector.entries().filter(|(_, range)| range.first == 1);
+        for (actor, range) in contiguous.take(self.config.limits.max_actors) {
+            sync.walk.peer.cover_range(actor, range);
         }
         let come = come | 1 << part;
         sync.parts = Some(come).filter(|_| come.count_ones() < u32::from(parts));

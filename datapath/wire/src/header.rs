@@ -155,7 +155,7 @@ pub struct Header {
     pub dst_session: u32,
     /// Data: the interval starts after this seq. SyncData: the index of this frame in its stream.
     pub lo: u64,
-    /// Data: how many records. SyncData: how many items.
+    /// Data: how many records. SyncData: how many items. Hello: 1 if the session that it echoes is adopted, else 0.
     pub count: u32,
     /// The first seq that is still in the sender's log.
     pub log_first: u64,

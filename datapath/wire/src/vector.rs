@@ -2,22 +2,24 @@
 //!
 //! ```text
 //!   SyncRequest only: sync_id u32
-//!   0 part u8 | 1 parts u8 | 2 count u8 (0..=85) | per entry: actor u64, contiguous u64
+//!   0 part u8 | 1 parts u8 | 2 count u8 (0..=57) | per entry: actor u64, first u64, last u64
 //! ```
 //!
-//! Only contiguous parts are sent: that is what a peer may filter by. A part stands for itself, in any order and any
-//! number of times; `parts` says when all have come.
+//! An entry says that all of first..=last has been received; the contiguous part of an actor is the entry with first =
+//! 1. Hello and SyncRequest name only those: they are all that a peer may filter by. Vector names ranges too: what two
+//! nodes have of an epoch that is over may differ in nothing else. A part stands for itself, in any order and any number
+//! of times; `parts` says when all have come.
 
 use std::fmt;
 
-use lattice_crdt::ActorId;
 use lattice_crdt::limits::MAX_ACTORS;
+use lattice_crdt::{ActorId, SeqRange};
 
 use crate::codec::{Reader, Writer};
 use crate::header::MAX_PAYLOAD_BYTES;
 use crate::{FrameWriter, NoRoom, RecordError};
 
-const ENTRY_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 24;
 const PART_HEADER_BYTES: usize = 3;
 const SYNC_ID_BYTES: usize = 4;
 
@@ -42,12 +44,12 @@ impl<'a> VectorPart<'a> {
     /// Appends a part of a vector, as the payload of a Hello or Vector frame.
     ///
     /// # Errors
-    /// [`NoRoom`] also if there are more than [`MAX_VECTOR_ENTRIES_PER_PART`] entries; the frame is as it was.
+    /// [`NoRoom`] also if there are more than [`MAX_VECTOR_ENTRIES_PER_PART`] entries, or an empty one; the frame is as it was.
     pub fn encode(
         frame: &mut FrameWriter<'_>,
         part: u8,
         parts: u8,
-        entries: impl IntoIterator<Item = (ActorId, u64)>,
+        entries: impl IntoIterator<Item = (ActorId, SeqRange)>,
     ) -> Result<(), NoRoom> {
         frame.push_with(|out| write_part(out, part, parts, entries))
     }
@@ -60,10 +62,10 @@ impl<'a> VectorPart<'a> {
         Self::read(Reader::new(payload))
     }
 
-    /// The actors with their contiguous seqs, in the order in which they were written.
-    pub fn entries(&self) -> impl Iterator<Item = (ActorId, u64)> + 'a {
+    /// The actors with what is known of each, in the order in which they were written.
+    pub fn entries(&self) -> impl Iterator<Item = (ActorId, SeqRange)> + 'a {
         let mut reader = Reader::new(self.entries);
-        std::iter::from_fn(move || Some((reader.actor().ok()?, reader.u64().ok()?)))
+        std::iter::from_fn(move || read_entry(&mut reader).ok())
     }
 
     /// How many entries.
@@ -84,8 +86,18 @@ impl<'a> VectorPart<'a> {
         }
         let entries = reader.bytes(count * ENTRY_BYTES)?;
         reader.finish()?;
+        let mut check = Reader::new(entries);
+        (0..count).try_for_each(|_| read_entry(&mut check).map(drop))?;
         Ok(Self { part, parts, entries })
     }
+}
+
+fn read_entry(reader: &mut Reader<'_>) -> Result<(ActorId, SeqRange), RecordError> {
+    let (actor, first, last) = (reader.actor()?, reader.u64()?, reader.u64()?);
+    if first == 0 || first > last {
+        return Err(RecordError::BadRange);
+    }
+    Ok((actor, SeqRange { first, last }))
 }
 
 impl fmt::Debug for VectorPart<'_> {
@@ -99,7 +111,7 @@ fn write_part(
     out: &mut Writer<'_>,
     part: u8,
     parts: u8,
-    entries: impl IntoIterator<Item = (ActorId, u64)>,
+    entries: impl IntoIterator<Item = (ActorId, SeqRange)>,
 ) -> Result<(), NoRoom> {
     if part >= parts {
         return Err(NoRoom);
@@ -109,12 +121,13 @@ fn write_part(
     let count_at = out.len();
     out.u8(0)?;
     let mut count = 0;
-    for (actor, contiguous) in entries {
-        if count == MAX_VECTOR_ENTRIES_PER_PART {
+    for (actor, SeqRange { first, last }) in entries {
+        if count == MAX_VECTOR_ENTRIES_PER_PART || first == 0 || first > last {
             return Err(NoRoom);
         }
         out.actor(actor)?;
-        out.u64(contiguous)?;
+        out.u64(first)?;
+        out.u64(last)?;
         count += 1;
     }
     // At most MAX_VECTOR_ENTRIES_PER_PART, which is asserted to fit a u8.
@@ -141,7 +154,7 @@ impl<'a> SyncRequest<'a> {
         sync_id: u32,
         part: u8,
         parts: u8,
-        entries: impl IntoIterator<Item = (ActorId, u64)>,
+        entries: impl IntoIterator<Item = (ActorId, SeqRange)>,
     ) -> Result<(), NoRoom> {
         frame.push_with(|out| {
             out.u32(sync_id)?;

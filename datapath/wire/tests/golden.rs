@@ -13,7 +13,8 @@ const CLUSTER: u32 = 0xC1A5_7E12;
 const OWN: ActorId = ActorId::new(1, 0xA1B2_C3D4_E5F6);
 const OTHER: ActorId = ActorId::new(2, 0x1122_3344_5566);
 const DOTS: [Dot; 3] = [Dot::new(OWN, 41), Dot::new(OTHER, 300), Dot::new(OTHER, u64::MAX)];
-const ENTRIES: [(ActorId, u64); 2] = [(OWN, 42), (OTHER, 301)];
+const ENTRIES: [(ActorId, SeqRange); 2] =
+    [(OWN, SeqRange { first: 1, last: 42 }), (OTHER, SeqRange { first: 300, last: 301 })];
 
 fn frame(
     frame_type: FrameType,

@@ -162,9 +162,14 @@ fn items_and_payloads_are_refused_by_name() {
     assert_eq!(Ack::decode(&ack(&[33])), Err(BadRange));
     assert_eq!(Ack::decode(&ack(&[0, 0])), Err(TrailingBytes));
     assert_eq!(VectorPart::decode(&[1, 1, 0]), Err(BadPart));
-    assert_eq!(VectorPart::decode(&[0, 1, 86]), Err(BadPart));
+    assert_eq!(VectorPart::decode(&[0, 1, 58]), Err(BadPart));
     assert_eq!(VectorPart::decode(&[0, 1, 1, 0]), Err(Truncated));
     assert_eq!(VectorPart::decode(&[0, 1, 0, 0]), Err(TrailingBytes));
+    let entry =
+        |first: u64, last: u64| [&[0, 1, 1][..], &[7; 8], &first.to_le_bytes(), &last.to_le_bytes()].concat();
+    assert!(VectorPart::decode(&entry(3, 3)).is_ok());
+    assert_eq!(VectorPart::decode(&entry(0, 3)), Err(BadRange));
+    assert_eq!(VectorPart::decode(&entry(4, 3)), Err(BadRange));
     assert_eq!(Heartbeat::decode(&[0; 33]), Err(TrailingBytes));
     assert_eq!(SyncAck::decode(&[2; 21]), Err(BadBool));
 }

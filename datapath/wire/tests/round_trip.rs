@@ -187,7 +187,7 @@ proptest! {
 
     #[test]
     fn vectors(
-        entries in vec((owned::actor(), any::<u64>()), 0..=MAX_VECTOR_ENTRIES_PER_PART + 1),
+        entries in vec((owned::actor(), owned::seq_range()), 0..=MAX_VECTOR_ENTRIES_PER_PART + 1),
         (part, parts) in (0u8..4, 0u8..5),
         sync_id in any::<u32>(),
     ) {
@@ -243,7 +243,7 @@ proptest! {
     #[test]
     fn damaged_payloads(
         (contiguous, ranges) in ranges(),
-        entries in vec((owned::actor(), any::<u64>()), 0..5),
+        entries in vec((owned::actor(), owned::seq_range()), 0..5),
         edits in edits(),
         cut in proptest::option::of(any::<Index>()),
     ) {

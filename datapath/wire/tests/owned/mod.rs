@@ -180,3 +180,8 @@ pub fn header() -> impl Strategy<Value = Header> {
         }
     })
 }
+
+/// A range that is not empty.
+pub fn seq_range() -> impl Strategy<Value = lattice_crdt::SeqRange> {
+    (seq(), seq()).prop_map(|(a, b)| lattice_crdt::SeqRange { first: a.min(b), last: a.max(b) })
+}
