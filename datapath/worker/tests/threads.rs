@@ -4,6 +4,7 @@
 mod rig;
 
 use crossbeam_channel::{Receiver, unbounded};
+use lattice_engine::EngineTimers;
 use lattice_segment::RingProducer;
 use lattice_worker::{Command, Degradation, Event, Idle, WorkerHandle, WorkerParts, WorkerStatus, spawn};
 use rig::{NodeParts, Plan};
@@ -13,6 +14,20 @@ use std::time::{Duration, Instant};
 /// A worker that misses a wake-up sleeps this long: the tests would run into `BOUND` first.
 const FOREVER: Idle = Idle::Sleep { spin_ns: 0, max_sleep_ns: 600_000_000_000 };
 const BOUND: Duration = Duration::from_secs(20);
+
+/// No timer of an engine ends a sleep either, but that of acknowledgements.
+fn quiet() -> EngineTimers {
+    const LONG_NS: u64 = 200_000_000_000;
+    EngineTimers {
+        heartbeat_ns: LONG_NS,
+        hello_ns: LONG_NS,
+        anti_entropy_ns: LONG_NS,
+        peer_timeout_ns: 10 * LONG_NS,
+        min_rto_ns: LONG_NS,
+        max_rto_ns: LONG_NS,
+        ..Default::default()
+    }
+}
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
@@ -49,7 +64,7 @@ fn stop(handles: Vec<WorkerHandle>) {
 
 #[test]
 fn a_client_and_a_command_wake_a_sleeping_worker() {
-    let plan = Plan { nodes: 1, idle: FOREVER, ..Default::default() };
+    let plan = Plan { nodes: 1, idle: FOREVER, timers: quiet(), ..Default::default() };
     let (mut nodes, _attacker) = rig::parts(&plan);
     let NodeParts { parts, segment: _segment, reader: _reader, directory: _directory } = nodes.remove(0);
     let (handles, _events) = start(parts);
@@ -71,8 +86,7 @@ fn a_client_and_a_command_wake_a_sleeping_worker() {
 
 #[test]
 fn frames_and_handed_over_frames_wake_sleeping_workers() {
-    let idle = Idle::Sleep { spin_ns: 0, max_sleep_ns: 600_000_000_000 };
-    let plan = Plan { nodes: 2, workers: 2, shards: 2, idle, ..Default::default() };
+    let plan = Plan { nodes: 2, workers: 2, shards: 2, idle: FOREVER, timers: quiet(), ..Default::default() };
     let (nodes, _attacker) = rig::parts(&plan);
     let mut running = Vec::new();
     for node in nodes {
@@ -136,6 +150,28 @@ fn shutdown_takes_what_was_submitted_and_waits_for_the_peers() {
     };
     assert_eq!(other.word(cell), Ok(1_000), "acknowledged by the peer before the worker ended");
     stop(running.remove(0).0);
+}
+
+#[test]
+fn what_is_acknowledged_is_visible_at_once() {
+    let plan = Plan { nodes: 1, idle: Idle::Yield, ..Default::default() };
+    let (mut nodes, _attacker) = rig::parts(&plan);
+    let NodeParts { parts, segment: _segment, reader, directory: _directory } = nodes.remove(0);
+    let (handles, _events) = start(parts);
+    let (mut client, attach, _knockers) = rig::client(1, 1, plan.shards, 64);
+    for command in attach {
+        handles[0].send(command).unwrap();
+    }
+    for n in 1..=2_000 {
+        client.add(b"c", 1).unwrap();
+        eventually("acknowledged", || client.settled());
+        let lattice_segment::Lookup::Found(cell) = reader.lookup(lattice_crdt::Kind::Counter as u8, b"c")
+        else {
+            panic!("acknowledged and not there");
+        };
+        assert_eq!(reader.word(cell), Ok(n), "acknowledged and not visible");
+    }
+    stop(handles);
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub struct Plan {
     pub workers: u16,
     pub shards: u16,
     pub limits: EngineLimits,
+    pub timers: EngineTimers,
     pub idle: Idle,
     pub client_budget_slots: usize,
     pub max_clients: usize,
@@ -57,6 +58,7 @@ impl Default for Plan {
                 log_records: 1 << 14,
                 ..Default::default()
             },
+            timers: EngineTimers::default(),
             idle: Idle::Busy,
             client_budget_slots: 64,
             max_clients: 16,
@@ -121,7 +123,7 @@ fn engine(plan: &Plan, node: u16, shard: u16) -> Engine {
         cluster_tag: CLUSTER_TAG,
         peers: (0..plan.nodes).filter(|other| *other != node).map(|other| other + 1).collect(),
         limits: plan.limits.clone(),
-        timers: EngineTimers::default(),
+        timers: plan.timers.clone(),
         random_seed: u64::from(node) << 16 | u64::from(shard),
     };
     Engine::new(config, moment(START_NS)).unwrap()
