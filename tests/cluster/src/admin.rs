@@ -72,3 +72,11 @@ pub fn counters(socket: &Path) -> Result<BTreeMap<String, u64>> {
     let counters = status["counters"].as_object().context("`status` has no counters")?;
     Ok(counters.iter().filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect())
 }
+
+/// Whether a daemon holds one of its peers up.
+pub fn is_peer_up(socket: &Path, node: u16) -> Result<bool> {
+    let status = ask(socket, "status")?;
+    let peers = status["peers"].as_array().context("`status` names no peers")?;
+    let peer = peers.iter().find(|peer| peer["node"] == json!(node));
+    Ok(peer.with_context(|| format!("node {node} is not among the peers"))?["up"] == json!(true))
+}

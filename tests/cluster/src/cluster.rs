@@ -45,7 +45,7 @@ pub struct ClusterSpec {
     pub fabric: Fabric,
     /// IPv6 addresses instead of IPv4 (not over loopback).
     pub ipv6: bool,
-    /// The `port` setting of each host; hosts beyond the list's end have `auto`.
+    /// The `port` setting of each host; hosts beyond the list's end have `auto`, over loopback `udp`.
     pub ports: Vec<PortChoice>,
     /// The idle strategy of all workers.
     pub idle: IdleChoice,
@@ -85,6 +85,8 @@ impl ClusterSpec {
                 None => Ipv4Addr::new(10, 77, 0, number).into(),
             }
         };
+        // A daemon with the rights would attach its XDP program to the loopback interface that everybody shares.
+        let default_port = if loopback.is_some() { PortChoice::Udp } else { PortChoice::Auto };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (0..self.hosts)
             .map(|host| {
@@ -95,7 +97,7 @@ impl ClusterSpec {
                     network: NetworkTable {
                         address: address(host, host),
                         base_port: BASE_PORT,
-                        port: Some(self.ports.get(host).copied().unwrap_or(PortChoice::Auto)),
+                        port: Some(self.ports.get(host).copied().unwrap_or(default_port)),
                     },
                     workers: Some(WorkersTable { cores: vec![(host % cores) as u16], idle: Some(self.idle) }),
                     paths: PathsTable { directory: directory.join(&name) },

@@ -101,6 +101,12 @@ impl Network {
         }
     }
 
+    /// Runs `ip` on a host, with the given arguments separated by blanks. Fails over loopback, where hosts have nothing
+    /// of their own.
+    pub fn ip(&self, host: usize, arguments: &str) -> Result<String> {
+        self.hosts.get(host).context("no namespaces over loopback")?.ip(arguments)
+    }
+
     /// Cuts a host off from all others.
     pub fn cut(&self, host: usize) -> Result<()> {
         self.set_cut(host, true)
