@@ -6,7 +6,6 @@
 //! latency of this project is to be read beside this one, measured in the same minutes: the machine's neighbours move it.
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code)] // Reason: shared with the tests, of which this uses a part.
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,9 +1,12 @@
 //! Opening: shared memory, the AF_XDP socket in the best mode the driver has, and the interface's own address.
 
+use std::error::Error;
 use std::ffi::CString;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lattice_bpf::AttachedMode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -25,10 +28,31 @@ pub(super) struct Opened {
     pub copy_mode: String,
 }
 
+/// How long to go on trying a queue that is taken. The kernel frees the queue of a closed socket later, from a work queue
+/// (`xp_put_pool`, net/xdp/xsk_buff_pool.c), and tells nobody when: the successor of a killed daemon must not fail for that.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+const BUSY_RETRY: Duration = Duration::from_millis(5);
+
+/// The kernel's answer to one attempt; another mode may work, or the same one later.
+struct Refusal {
+    reason: String,
+    busy: bool,
+}
+
+impl Refusal {
+    fn new(what: &str, error: &dyn Error) -> Refusal {
+        let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let busy = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ResourceBusy);
+        let reason = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        Refusal { reason: format!("{what}: {reason}"), busy }
+    }
+}
+
 /// Opens a socket on one queue: zero-copy where the program runs in the driver and the driver can, else copy.
 ///
 /// # Errors
-/// [`OpenError::Config`] for sizes that can't work, [`OpenError::Socket`] with what the kernel said to each attempt.
+/// [`OpenError::Config`] for sizes that can't work, [`OpenError::Socket`] with what the kernel said to each attempt; for
+/// a queue that is taken only after two seconds.
 pub(super) fn open(
     interface: &str,
     queue: u32,
@@ -40,30 +64,48 @@ pub(super) fn open(
         AttachedMode::Driver => &[("zero-copy", BindFlags::XDP_ZEROCOPY), ("copy", BindFlags::XDP_COPY)],
         AttachedMode::Generic => &[("copy", BindFlags::XDP_COPY)],
     };
-    let mut refusals = Vec::new();
-    for &(name, flag) in candidates {
-        match open_in(interface, queue, umem_frames, flag)? {
-            Ok(mut opened) => {
-                opened.copy_mode = name.to_owned();
-                if !refusals.is_empty() {
-                    opened.copy_mode = format!("{name} ({})", refusals.join("; "));
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    loop {
+        let mut refusals = Vec::new();
+        let mut busy = false;
+        for &(name, flag) in candidates {
+            match open_in(interface, queue, umem_frames, name, flag)? {
+                Ok(mut opened) => {
+                    if !refusals.is_empty() {
+                        opened.copy_mode = format!("{name} (no {})", refusals.join("; "));
+                    }
+                    return Ok(opened);
                 }
-                return Ok(opened);
+                Err(refusal) => {
+                    refusals.push(refusal.reason);
+                    // A queue that is taken says nothing about the mode: a lesser one would only be luckier.
+                    busy = refusal.busy;
+                    if busy {
+                        break;
+                    }
+                }
             }
-            Err(refusal) => refusals.push(format!("{name}: {refusal}")),
         }
+        if !busy || Instant::now() >= deadline {
+            return Err(OpenError::Socket {
+                interface: interface.to_owned(),
+                queue,
+                reason: refusals.join("; "),
+            });
+        }
+        thread::sleep(BUSY_RETRY);
     }
-    Err(OpenError::Socket { interface: interface.to_owned(), queue, reason: refusals.join("; ") })
 }
 
-/// One attempt. The inner error is the kernel's refusal, after which another mode may work.
+/// One attempt.
 fn open_in(
     interface: &str,
     queue: u32,
     umem_frames: u32,
+    mode: &str,
     copy_flag: BindFlags,
-) -> Result<Result<Opened, String>, OpenError> {
-    let config = |error: &dyn std::error::Error| OpenError::Config(error.to_string());
+) -> Result<Result<Opened, Refusal>, OpenError> {
+    let config = |error: &dyn Error| OpenError::Config(error.to_string());
     // Half of the frames are for either direction, and each ring holds its half: no ring of ours can overflow.
     let ring = QueueSize::new(umem_frames / 2).map_err(|error| config(&error))?;
     let frame_size = FrameSize::new(UMEM_FRAME_BYTES as u32).map_err(|error| config(&error))?;
@@ -76,7 +118,7 @@ fn open_in(
     let count = NonZeroU32::new(umem_frames).ok_or_else(|| OpenError::Config("no frames".to_owned()))?;
     let (umem, descriptors) = match Umem::new(umem_config, count, false) {
         Ok(created) => created,
-        Err(error) => return Ok(Err(format!("shared memory: {}", with_source(&error)))),
+        Err(error) => return Ok(Err(Refusal::new("shared memory", &error))),
     };
     let socket_config = SocketConfig::builder()
         .rx_queue_size(ring)
@@ -95,17 +137,13 @@ fn open_in(
             fill,
             completion,
             descriptors,
-            copy_mode: String::new(),
+            copy_mode: mode.to_owned(),
         })),
-        Ok((_, _, None)) => Ok(Err("the queue already has fill and completion rings".to_owned())),
-        Err(error) => Ok(Err(with_source(&error))),
-    }
-}
-
-fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+        // Only a memory shared with a socket on the same queue has none of its own, and this one is new.
+        Ok((_, _, None)) => {
+            Ok(Err(Refusal { reason: format!("{mode}: no fill and completion rings"), busy: false }))
+        }
+        Err(error) => Ok(Err(Refusal::new(mode, &error))),
     }
 }
 

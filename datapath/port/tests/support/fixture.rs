@@ -26,7 +26,7 @@ pub struct Fixture {
     pub port_base: u16,
     /// XDP programs of the sides that have one; each outlives its port.
     pub programs: [Option<XdpProgram>; 2],
-    _veth: Option<Veth>,
+    pub veth: Option<Veth>,
 }
 
 /// A range of UDP ports that no other test of this process uses.
@@ -52,7 +52,7 @@ impl Fixture {
         let mut ports = memory::network(&nodes, MEMORY_FRAMES).unwrap().into_iter();
         let mut next = || -> Box<dyn Port> { Box::new(ports.next().unwrap()) };
         let (ports, stranger) = ([next(), next()], next());
-        Fixture { ports, addresses, stranger, port_base: fresh_ports(), programs: [None, None], _veth: None }
+        Fixture { ports, addresses, stranger, port_base: fresh_ports(), programs: [None, None], veth: None }
     }
 
     /// Over 127.0.0.0/8: addresses made of the process number keep parallel test runs apart.
@@ -63,7 +63,7 @@ impl Fixture {
         let addresses = [host(1), host(2)];
         let ports = [udp(addresses[0], addresses[1], port_base), udp(addresses[1], addresses[0], port_base)];
         let stranger = udp(host(3), addresses[1], port_base);
-        Fixture { ports, addresses, stranger, port_base, programs: [None, None], _veth: None }
+        Fixture { ports, addresses, stranger, port_base, programs: [None, None], veth: None }
     }
 
     /// Over a veth pair: on each side AF_XDP in the given mode, or UDP.
@@ -81,7 +81,7 @@ impl Fixture {
             }
             None => veth.on(side, || udp(addresses[side], addresses[1 - side], port_base)),
         });
-        Fixture { ports, addresses, stranger, port_base, programs, _veth: Some(veth) }
+        Fixture { ports, addresses, stranger, port_base, programs, veth: Some(veth) }
     }
 
     pub fn udp_port(&self, shard: u16) -> u16 {

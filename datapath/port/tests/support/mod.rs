@@ -1,5 +1,7 @@
 //! What the port's tests share: frames, waiting, and the three kinds of network that ports stand on.
 
+#![allow(dead_code)] // Reason: each test file uses a part of it.
+
 pub mod fixture;
 pub mod suite;
 pub mod veth;

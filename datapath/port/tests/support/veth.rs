@@ -61,6 +61,12 @@ impl Veth {
         veth
     }
 
+    /// Takes the interface of `side` down or up.
+    pub fn set_link(&self, side: usize, up: bool) {
+        let state = if up { "up" } else { "down" };
+        ip(&format!("-n {} link set {INTERFACE} {state}", self.namespaces[side]));
+    }
+
     /// Runs `f` on a thread of its own inside the namespace of `side`.
     pub fn on<T: Send>(&self, side: usize, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.namespaces[side], f)
