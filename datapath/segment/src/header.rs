@@ -345,7 +345,7 @@ fn parse_sections(header: &HeaderWords, counts: Counts, entries: usize) -> Resul
         if id == 0 || taken.iter().any(|section| section.2 == id) {
             return bad("listed twice, or has no number");
         }
-        if offset % SECTION_ALIGN_BYTES != 0 || stride % PART_ALIGN_BYTES != 0 {
+        if !offset.is_multiple_of(SECTION_ALIGN_BYTES) || !stride.is_multiple_of(PART_ALIGN_BYTES) {
             return bad("misaligned");
         }
         let Some(end) = offset.checked_add(length).filter(|end| *end <= total) else {

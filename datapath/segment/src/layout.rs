@@ -243,7 +243,7 @@ pub const HEARTBEAT_BYTES: usize = size_of::<HeartbeatLayout>();
 
 /// Index of the 64-bit word at a byte offset.
 pub const fn word(offset_bytes: usize) -> usize {
-    assert!(offset_bytes % 8 == 0);
+    assert!(offset_bytes.is_multiple_of(8));
     offset_bytes / 8
 }
 
@@ -286,5 +286,5 @@ pin!(CounterLayout: 64, name at 0, value at 48, reserved at 56);
 const _: () = assert!(HEADER_BYTES == size_of::<HeaderLayout>());
 const _: () = assert!(size_of::<CellsHeaderLayout>() == CELL_BYTES);
 const _: () = assert!(size_of::<CountersHeaderLayout>() == COUNTER_BYTES);
-const _: () = assert!((COUNTERS_PER_WORKER + 1) * COUNTER_BYTES as u64 % PART_ALIGN_BYTES == 0);
+const _: () = assert!(((COUNTERS_PER_WORKER + 1) * COUNTER_BYTES as u64).is_multiple_of(PART_ALIGN_BYTES));
 const _: () = assert!(INLINE_KEY_BYTES == size_of::<CellLayout>() - offset_of!(CellLayout, key));

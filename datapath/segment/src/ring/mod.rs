@@ -23,6 +23,8 @@ pub mod submission;
 #[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
+mod geometry;
+#[cfg(not(loom))]
 mod producer;
 #[cfg(not(loom))]
 mod shared;

@@ -1,7 +1,8 @@
 //! The ring file: an anonymous memory file, sealed so that neither side can pull it from under the other.
 
 use super::consumer::RingConsumer;
-use super::layout::{RING_HEADER_BYTES, RingGeometry};
+use super::geometry::RingGeometry;
+use super::layout::RING_HEADER_BYTES;
 use super::part::RingPart;
 use super::{RingConfig, RingError};
 use crate::mapping::Mapping;
