@@ -177,7 +177,7 @@ impl<L: LogStore> Engine<L> {
         let seen = self.seen_dots.len();
         // What does not fit beside the element in one record is removed by records of its own first.
         let extra = seen.saturating_sub(MAX_DOTS_PER_RECORD).div_ceil(MAX_DOTS_PER_RECORD);
-        if self.burst.room() < extra + 1 {
+        if self.burst.room() < extra + 1 || !self.may_take_out(self.seen_dots.iter().copied()) {
             return Err(OpError::Backpressure);
         }
         let kept = self.burst.keep_bytes(element);
@@ -191,7 +191,7 @@ impl<L: LogStore> Engine<L> {
         // Before the old dots go, so that an element that is merely refreshed never leaves the set.
         self.keys.insert_dot(position, element, dot);
         for i in done..seen {
-            self.keys.remove_dot(position, element, self.seen_dots[i]);
+            self.take_out_dot(position, element, self.seen_dots[i]);
         }
         self.burst.push(position, Waiting::Add { element: kept, superseded });
         Ok(Applied { dot: Some(dot) })
@@ -200,7 +200,8 @@ impl<L: LogStore> Engine<L> {
     fn element_remove(&mut self, position: Position, element: &[u8]) -> Result<Applied, OpError> {
         self.collect_dots(position, element, element);
         let seen = self.seen_dots.len();
-        if self.burst.room() < seen.div_ceil(MAX_DOTS_PER_RECORD) {
+        let records = seen.div_ceil(MAX_DOTS_PER_RECORD);
+        if self.burst.room() < records || !self.may_take_out(self.seen_dots.iter().copied()) {
             return Err(OpError::Backpressure);
         }
         let mut dot = None;
@@ -223,7 +224,7 @@ impl<L: LogStore> Engine<L> {
         range: std::ops::Range<usize>,
     ) -> Dot {
         for i in range.clone() {
-            self.keys.remove_dot(position, element, self.seen_dots[i]);
+            self.take_out_dot(position, element, self.seen_dots[i]);
         }
         let removed = self.burst.keep_dots(&self.seen_dots[range]);
         let dot = self.next_dot(position);

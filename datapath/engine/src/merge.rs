@@ -99,8 +99,7 @@ impl<L: LogStore> Engine<L> {
             return Ok(());
         }
         if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = &record.op {
-            let unknown = dots.iter().filter(|&seen| !self.vector.contains(seen)).count();
-            if unknown > self.pre_removed.remaining() {
+            if !self.may_take_out(dots.iter()) {
                 return Err(DropReason::OutOfOrderBound);
             }
         }
@@ -140,16 +139,26 @@ impl<L: LogStore> Engine<L> {
         self.keys.entry_mut(key).touch(dot);
     }
 
-    /// Rule 2: takes each dot out of the store, and remembers those that have not been received yet.
+    /// Whether there is room to remember those of the dots that have not been received (rule 4).
+    pub(crate) fn may_take_out(&self, dots: impl Iterator<Item = Dot>) -> bool {
+        dots.filter(|&dot| !self.vector.contains(dot)).count() <= self.pre_removed.remaining()
+    }
+
+    /// Takes each dot out of the store.
     fn take_out(&mut self, key: Position, element: &[u8], dots: &Dots<'_>, by: Dot) {
         for dot in dots.iter().filter(|&dot| dot != by) {
-            self.keys.remove_dot(key, element, dot);
-            if !self.vector.contains(dot) {
-                let at = PreRemovedAt { key, element: element.into() };
-                // Room was counted before the record had any effect.
-                let kept = self.pre_removed.insert(dot, at);
-                debug_assert!(kept.is_ok());
-            }
+            self.take_out_dot(key, element, dot);
+        }
+    }
+
+    /// Rule 2: takes a dot out of the store, and remembers it if its record has not been received yet. That is so for
+    /// local operations too: a state sync shows dots that are not covered until their records come.
+    pub(crate) fn take_out_dot(&mut self, key: Position, element: &[u8], dot: Dot) {
+        self.keys.remove_dot(key, element, dot);
+        if !self.vector.contains(dot) {
+            // Room was counted before the operation had any effect.
+            let kept = self.pre_removed.insert(dot, PreRemovedAt { key, element: element.into() });
+            debug_assert!(kept.is_ok());
         }
     }
 }

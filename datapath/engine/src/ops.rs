@@ -51,7 +51,8 @@ pub enum OpError {
     /// No room for another key, or the published segment is full.
     #[error("no room for another key")]
     CapacityExceeded,
-    /// Too many operations since the last commit: commit, then try again.
+    /// Too many operations since the last commit, or too much that it would supersede is still on its way here: commit,
+    /// then try again.
     #[error("too many operations in one burst")]
     Backpressure,
     /// This node's wall clock runs ahead of its peers: its registers would win over later writes of others.

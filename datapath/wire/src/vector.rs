@@ -5,8 +5,8 @@
 //!   0 part u8 | 1 parts u8 | 2 count u8 (0..=57) | per entry: actor u64, first u64, last u64
 //! ```
 //!
-//! An entry says that all of first..=last has been received; the contiguous part of an actor is the entry with first =
-//! 1. Hello and SyncRequest name only those: they are all that a peer may filter by. Vector names ranges too: what two
+//! An entry says that all of first..=last has been received; an actor's contiguous part is the entry that begins at one.
+//! Hello and SyncRequest name only those: they are all that a peer may filter by. Vector names ranges too: what two
 //! nodes have of an epoch that is over may differ in nothing else. A part stands for itself, in any order and any number
 //! of times; `parts` says when all have come.
 

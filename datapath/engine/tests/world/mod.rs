@@ -291,16 +291,27 @@ impl World {
     }
 
     /// Runs a world without faults until all hosts are equal; panics if that takes more than `most_ns`.
-    pub fn heal(&mut self, most_ns: u64) -> u64 {
+    pub fn heal(&mut self, seed: u64, most_ns: u64) -> u64 {
         self.faults = Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 };
         self.cut.clear();
         let begin_ns = self.now_ns;
         while !self.converged() {
             self.step(100_000);
-            let stats: Vec<_> = self.hosts.iter().map(|h| h.engine.stats()).collect();
-            assert!(self.now_ns - begin_ns < most_ns, "not converged after {most_ns} ns: {stats:#?}");
+            assert!(
+                self.now_ns - begin_ns < most_ns,
+                "seed {seed}: not converged after {most_ns} ns:\n{}",
+                self.differences()
+            );
         }
         self.now_ns - begin_ns
+    }
+
+    /// Each host's vector, counters and view: for whoever reads a failure.
+    fn differences(&self) -> String {
+        let line = |host: &Host| {
+            format!("{:?}\n{:?}\n{:?}\n", host.engine.vector(), host.engine.stats(), host.board.view)
+        };
+        self.hosts.iter().map(line).collect()
     }
 
     /// What a replica must show that has seen exactly the dots of this host's vector.
