@@ -9,7 +9,8 @@
 //!
 //! Lossless: a frame whose receiver's inbox is full stays in the sender's outbox, and when that is full too,
 //! `transmit` says [`TransmitError::Full`]. Frames of a source that the receiver does not count among its peers are
-//! dropped there and counted, as on a real port. An address that no node has swallows its frames, as a network does.
+//! dropped there and counted, as on a real port. An address that no node has, or whose port was dropped, swallows its
+//! frames, as a network does: a dead node must not hold up the others.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -52,6 +53,8 @@ struct Inbox {
 struct Queue {
     waiting: VecDeque<Parcel>,
     spare: Vec<Parcel>,
+    /// The receiving port was dropped.
+    closed: bool,
 }
 
 /// A port over queues in this process. Made by [`network`] or [`full_mesh`].
@@ -76,7 +79,8 @@ pub fn network(nodes: &[MemoryNode], depth_frames: usize) -> Result<Vec<MemoryPo
         let ready = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|errno| PortError { operation: "eventfd", source: errno.into() })?;
         let spare = (0..depth_frames).map(|_| Parcel::new(node.local)).collect();
-        let queue = Mutex::new(Queue { waiting: VecDeque::with_capacity(depth_frames), spare });
+        let queue =
+            Mutex::new(Queue { waiting: VecDeque::with_capacity(depth_frames), spare, closed: false });
         inboxes.push(Inbox { queue, ready });
     }
     let inboxes: Arc<[Inbox]> = inboxes.into();
@@ -159,10 +163,19 @@ impl MemoryPort {
     fn hand_over(&self, parcel: Parcel) -> Result<Parcel, Parcel> {
         let Some(inbox) = self.inboxes.get(parcel.target) else { return Ok(parcel) };
         let mut queue = inbox.lock();
+        if queue.closed {
+            return Ok(parcel);
+        }
         let Some(spare) = queue.spare.pop() else { return Err(parcel) };
         queue.waiting.push_back(parcel);
         inbox.signal();
         Ok(spare)
+    }
+}
+
+impl Drop for MemoryPort {
+    fn drop(&mut self) {
+        self.inbox().lock().closed = true;
     }
 }
 

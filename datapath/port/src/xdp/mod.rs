@@ -223,14 +223,14 @@ impl XdpPort {
         produced
     }
 
-    /// Makes the kernel send what is in the transmit ring.
-    fn kick(&mut self, produced: usize) -> Result<(), PortError> {
+    /// Makes the kernel send what is in the transmit ring, with at most the calls that all lent frames could need.
+    fn kick(&mut self) -> Result<(), PortError> {
         if !self.transmit.needs_wakeup() {
             self.unsent = false;
             return Ok(());
         }
         let rounds = 1 + self.ledger.census().kernel_transmit as usize / KERNEL_TRANSMIT_BATCH;
-        for _ in 0..rounds.max(produced.div_ceil(KERNEL_TRANSMIT_BATCH)) {
+        for _ in 0..rounds {
             self.stats.transmit_kicks += 1;
             match send(socket::descriptor(&self.receive), &[], SendFlags::DONTWAIT) {
                 Ok(_) => {
@@ -329,9 +329,8 @@ impl Port for XdpPort {
     }
 
     fn flush(&mut self) -> Result<(), PortError> {
-        let produced = self.produce();
-        if produced > 0 || self.unsent {
-            self.kick(produced)?;
+        if self.produce() > 0 || self.unsent {
+            self.kick()?;
         }
         self.reclaim();
         Ok(())
