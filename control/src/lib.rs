@@ -4,8 +4,18 @@
 //! the ports, the segment and the workers, and then stays beside them as the control thread; it never looks inside a
 //! lattice, and nothing on the way of a write passes through it.
 //!
-//! - [`config`]: one TOML file, validated as a whole.
+//! | module | |
+//! |---|---|
+//! | [`config`] | one TOML file, validated as a whole |
+//! | [`daemon`] | start, control thread, stop |
+//! | [`protocol`] | what is spoken over the admin socket |
+//! | [`cli`] | the command line of `latticed` |
+//! | [`ctl`] | `latticectl` |
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod ctl;
+pub mod daemon;
+pub mod protocol;

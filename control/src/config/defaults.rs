@@ -45,7 +45,7 @@ impl Default for Limits {
             max_window_frames: engine.max_window_frames,
             max_burst_ops: engine.max_burst_ops,
             segment_cells_per_worker: 1 << 18,
-            segment_extent_bytes_per_worker: 256 << 20,
+            segment_extent_bytes_per_worker: 64 << 20,
             change_ring_entries: 1 << 16,
             submission_slots: 1024,
             completion_slots: 256,
@@ -95,7 +95,7 @@ impl Config {
                 log_bytes: 1 << 20,
                 log_records: 1 << 14,
                 segment_cells_per_worker: 1 << 16,
-                segment_extent_bytes_per_worker: 64 << 20,
+                segment_extent_bytes_per_worker: 16 << 20,
                 ..Limits::default()
             },
             timers: Timers::default(),

@@ -146,12 +146,12 @@ fn limits(mut section: Section<'_, '_>) -> Limits {
         integer max_window_frames 1..=1 << 14;
         integer max_burst_ops 1..=1 << 16;
         integer segment_cells_per_worker 64..=1 << 26;
-        integer segment_extent_bytes_per_worker 1 << 16..=1 << 36;
-        power_of_two change_ring_entries 64..=1 << 24;
+        integer segment_extent_bytes_per_worker 1 << 16..=1 << 35;
+        power_of_two change_ring_entries 64..=1 << 22;
         power_of_two submission_slots 32..=1 << 16;
-        power_of_two completion_slots 16..=1 << 16;
+        power_of_two completion_slots 32..=1 << 16;
         integer max_clients 1..=1 << 14;
-        power_of_two umem_frames_per_worker 256..=1 << 18;
+        power_of_two umem_frames_per_worker 128..=1 << 16;
     );
     section.finish();
     limits

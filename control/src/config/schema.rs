@@ -148,7 +148,7 @@ pub struct Limits {
     pub completion_slots: u32,
     /// Connections to the admin socket at a time.
     pub max_clients: usize,
-    /// AF_XDP frames per worker (4 KiB each), a power of two.
+    /// AF_XDP frames per worker (2 KiB each), a power of two.
     pub umem_frames_per_worker: u32,
 }
 

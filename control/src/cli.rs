@@ -1,0 +1,133 @@
+//! The command line of `latticed`.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LoadError};
+use crate::daemon::{self, Options, StartError};
+
+/// The configuration is wrong, or the command line: nothing was started.
+const EXIT_CONFIG: u8 = 2;
+/// The daemon did not start, or ended by a fault.
+const EXIT_FAILED: u8 = 1;
+/// First UDP port that `--dev` tries.
+const DEV_BASE_PORT: u16 = 17_400;
+/// How many places `--dev` looks for free UDP ports at.
+const DEV_PORT_ATTEMPTS: u16 = 64;
+
+/// Replicates shared state between hosts without a leader; applications read it from shared memory.
+#[derive(Parser)]
+#[command(name = "latticed", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Verb>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Args)]
+#[group(required = false, multiple = false)]
+struct Run {
+    /// Run with this configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run for development: one host, no configuration, UDP on loopback, in the user's runtime directory.
+    #[arg(long)]
+    dev: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what is wrong with a configuration file, all of it at once, and exit with 2 if anything is.
+    Check {
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Runs `latticed` with the process's arguments.
+#[must_use]
+pub fn latticed() -> ExitCode {
+    let cli = Cli::parse();
+    match (cli.command, cli.run) {
+        (Some(Verb::Check { config }), _) => check(&config),
+        (None, Run { config: Some(path), .. }) => match Config::load(&path) {
+            Ok(config) => run(config, Options::default()),
+            Err(error) => config_error(&error),
+        },
+        (None, Run { dev: true, .. }) => match dev_config() {
+            Ok(config) => run(config, Options { stop_on_hangup: true }),
+            Err(error) => failed(&error),
+        },
+        (None, Run { config: None, dev: false }) => {
+            eprintln!(
+                "latticed: nothing to run: give a configuration with --config FILE (config/latticed.toml is a commented \
+                 example), or --dev for a single host on loopback"
+            );
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => {
+            println!(
+                "{}: ok: node {} ({}) of cluster {}, {} shards, {} peers",
+                path.display(),
+                config.node.id,
+                config.node.name,
+                config.cluster.name,
+                config.cluster.shards,
+                config.peers.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => config_error(&error),
+    }
+}
+
+fn config_error(error: &LoadError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("latticed: {error}");
+    ExitCode::from(EXIT_FAILED)
+}
+
+/// Runs the daemon, logging to standard error; `LATTICED_LOG` filters (as `info`, or `lattice_control=debug`).
+fn run(config: Config, options: Options) -> ExitCode {
+    let filter = EnvFilter::try_from_env("LATTICED_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
+    // It is only ever set here; were it set before, that one would be used.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    match daemon::run(config, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn dev_config() -> Result<Config, StartError> {
+    let directory = daemon::dev_path();
+    daemon::create_private(&directory)?;
+    Ok(Config::dev(directory, free_base_port()))
+}
+
+/// The first of some places where as many UDP ports as there are shards are free on loopback, so that two users of one
+/// machine can both develop. If another process takes one in between, opening the ports says so.
+fn free_base_port() -> u16 {
+    let shards = Config::dev(PathBuf::new(), DEV_BASE_PORT).cluster.shards;
+    let free =
+        |base: u16| (base..base + shards).all(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    (0..DEV_PORT_ATTEMPTS)
+        .map(|place| DEV_BASE_PORT + place * shards)
+        .find(|&base| free(base))
+        .unwrap_or(DEV_BASE_PORT)
+}

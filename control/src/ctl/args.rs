@@ -1,0 +1,197 @@
+//! The command line of `latticectl`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Reads, writes and watches the replicated state of this host's latticed, and asks it how it is.
+#[derive(Parser)]
+#[command(
+    name = "latticectl",
+    version,
+    after_help = "The daemon is found by --socket or --dir, else $LATTICED_SOCKET, else the one of `latticed --dev`, else the \
+                  only one under /dev/shm/latticed.\nExit codes: 0 it worked; 1 it failed or is not so; 2 wrong usage."
+)]
+pub(super) struct Cli {
+    /// The daemon's socket.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "dir")]
+    pub socket: Option<PathBuf>,
+    /// The daemon's directory (paths.directory of its configuration).
+    #[arg(long, global = true, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+    /// Print data as JSON, one value per line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How to read.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Read {
+    /// Serve the last known state when the daemon is gone, instead of failing.
+    #[arg(long)]
+    pub stale: bool,
+}
+
+/// How to wait for a write.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Wait {
+    /// Seconds to wait until the write is applied and visible on this host.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub timeout: Duration,
+}
+
+/// Which of concurrent writes to a flag wins: part of the key's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wins {
+    /// Concurrent enable and disable leave it on.
+    Enable,
+    /// Concurrent enable and disable leave it off.
+    Disable,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Show the node: port, peers, shards, clients, counters, and what is wrong.
+    Status,
+    /// Tell whether this node and all its peers hold the same; exit with 1 if not.
+    Converged {
+        /// Seconds to wait for it.
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
+        timeout: Duration,
+    },
+    /// Print the value of a key of any kind.
+    Get {
+        /// The key.
+        key: OsString,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print the members of a set, sorted.
+    Members {
+        /// The key.
+        key: OsString,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print the keys, sorted, each with its kind.
+    Keys {
+        /// Only those that begin with this.
+        prefix: Option<OsString>,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print a key's value, then each change of it, until interrupted.
+    Watch(Watch),
+    /// Add to a counter (a negative number subtracts) and print its value here.
+    Add {
+        /// The key.
+        key: OsString,
+        /// How much.
+        #[arg(allow_negative_numbers = true)]
+        amount: i64,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Turn a flag on.
+    Enable {
+        /// The key.
+        key: OsString,
+        /// Which of concurrent writes wins; for a key that exists, what it was made with.
+        #[arg(long, value_enum)]
+        wins: Option<Wins>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Turn a flag off.
+    Disable {
+        /// The key.
+        key: OsString,
+        /// Which of concurrent writes wins; for a key that exists, what it was made with.
+        #[arg(long, value_enum)]
+        wins: Option<Wins>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Set a register.
+    Set {
+        /// The key.
+        key: OsString,
+        /// Its new value, at most 1024 bytes.
+        #[arg(allow_hyphen_values = true)]
+        value: OsString,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Insert an element into a set.
+    Insert {
+        /// The key.
+        key: OsString,
+        /// The element, at most 256 bytes.
+        #[arg(allow_hyphen_values = true)]
+        element: OsString,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Remove an element from a set.
+    Remove {
+        /// The key.
+        key: OsString,
+        /// The element.
+        #[arg(allow_hyphen_values = true)]
+        element: OsString,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// What to watch.
+#[derive(Args)]
+pub(super) struct Watch {
+    /// The key, or with --prefix what the keys begin with.
+    pub key: OsString,
+    /// Watch all keys that begin with KEY (an empty one: all keys).
+    #[arg(long)]
+    pub prefix: bool,
+    /// End after so many lines.
+    #[arg(long, value_name = "LINES")]
+    pub count: Option<u64>,
+}
+
+/// Seconds with a fraction, as a duration.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected seconds, such as 5 or 0.2".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "expected seconds, zero or more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn amounts_and_values_may_begin_with_a_hyphen() {
+        let cli = Cli::try_parse_from(["latticectl", "add", "k", "-5"]).expect("a negative amount");
+        assert!(matches!(cli.verb, Verb::Add { amount: -5, .. }));
+        let cli = Cli::try_parse_from(["latticectl", "set", "k", "-v"]).expect("a value with a hyphen");
+        assert!(matches!(cli.verb, Verb::Set { value, .. } if value == "-v"));
+        assert!(Cli::try_parse_from(["latticectl", "add", "k", "five"]).is_err());
+    }
+
+    #[test]
+    fn timeouts_are_seconds_with_a_fraction() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for text in ["-1", "x", "", "NaN", "1e300"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

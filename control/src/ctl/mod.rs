@@ -1,0 +1,69 @@
+//! `latticectl`: reads, writes and watches the state of this host's daemon, and asks it how it is.
+//!
+//! ```text
+//!   get members keys watch        segment, read-only        no daemon needed with --stale
+//!   add enable disable set …      rings (lattice-client)    wait until applied and visible on this host
+//!   status converged              admin socket              one JSON line each way
+//! ```
+//!
+//! Exit codes: 0 it worked; 1 it failed, or what was asked is not so (not converged, no such key); 2 the command line or
+//! the configuration is wrong. Data goes to standard output, everything else to standard error, so that output can be
+//! piped; with `--json` each datum is one JSON value on one line.
+
+mod admin;
+mod args;
+mod data;
+mod discover;
+mod error;
+mod output;
+mod report;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use error::CtlError;
+use output::Output;
+
+/// Runs `latticectl` with the process's arguments.
+#[must_use]
+pub fn latticectl() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("latticectl: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The answer to a question that was understood and could be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Yes,
+    No,
+}
+
+fn run(cli: &Cli) -> Result<Outcome, CtlError> {
+    let place = discover::place(cli.socket.as_deref(), cli.dir.as_deref())?;
+    let output = Output::new(cli.json);
+    let done = |result: Result<(), CtlError>| result.map(|()| Outcome::Yes);
+    match &cli.verb {
+        Verb::Status => done(report::status(&place, &output)),
+        Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
+        Verb::Get { key, read } => done(data::get(&place, key, read, &output)),
+        Verb::Members { key, read } => done(data::members(&place, key, read, &output)),
+        Verb::Keys { prefix, read } => done(data::keys(&place, prefix.as_deref(), read, &output)),
+        Verb::Watch(watch) => done(watch::watch(&place, watch, &output)),
+        Verb::Add { .. }
+        | Verb::Enable { .. }
+        | Verb::Disable { .. }
+        | Verb::Set { .. }
+        | Verb::Insert { .. }
+        | Verb::Remove { .. } => done(data::write(&place, &cli.verb, &output)),
+    }
+}

@@ -1,0 +1,126 @@
+//! `status` and `converged`: what the daemon says of itself, on one screen.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Outcome;
+use super::admin::Admin;
+use super::discover::Place;
+use super::error::CtlError;
+use super::output::Output;
+use crate::protocol::{Convergence, Peer, Request, Status};
+
+/// Pause between two questions while waiting for convergence: a fraction of a heartbeat.
+const CONVERGED_POLL: Duration = Duration::from_millis(20);
+
+/// `status`.
+pub(super) fn status(place: &Place, output: &Output) -> Result<(), CtlError> {
+    let status: Status = Admin::connect(place)?.ask(Request::Status)?;
+    output.datum(|| json!(status), || screen(&status))
+}
+
+/// `converged`: waits at most `timeout` for it.
+pub(super) fn converged(place: &Place, timeout: Duration, output: &Output) -> Result<Outcome, CtlError> {
+    let began = Instant::now();
+    let mut admin = Admin::connect(place)?;
+    let answer = loop {
+        let answer: Convergence = admin.ask(Request::Converged)?;
+        if answer.converged || began.elapsed() >= timeout {
+            break answer;
+        }
+        std::thread::sleep(CONVERGED_POLL.min(timeout.saturating_sub(began.elapsed())));
+    };
+    output.datum(|| json!(answer), || verdict(&answer))?;
+    Ok(if answer.converged { Outcome::Yes } else { Outcome::No })
+}
+
+fn verdict(answer: &Convergence) -> String {
+    let mut text = String::from(if answer.converged { "converged\n" } else { "not converged\n" });
+    for peer in answer.peers.iter().filter(|peer| !(peer.up && peer.converged)) {
+        // Writing to a string does not fail, here and below.
+        let _ = writeln!(text, "  peer {} ({}): {}", peer.node, peer.address, peer_state(peer));
+    }
+    text
+}
+
+fn peer_state(peer: &Peer) -> &'static str {
+    match (peer.up, peer.converged) {
+        (false, _) => "down",
+        (true, false) => "up, differs or not compared yet",
+        (true, true) => "up, equal",
+    }
+}
+
+fn screen(status: &Status) -> String {
+    let mut text = String::new();
+    let health = if status.degraded.is_empty() { "healthy" } else { "DEGRADED" };
+    let uptime = Duration::from_millis(status.uptime_ms).as_secs_f64();
+    let _ = writeln!(
+        text,
+        "{} (node {}) of cluster {}: {health}, {}, port {}, up {uptime:.0} s, pid {}",
+        status.name,
+        status.node,
+        status.cluster,
+        if status.converged { "converged" } else { "not converged" },
+        status.port,
+        status.pid
+    );
+    for reason in &status.degraded {
+        let _ = writeln!(text, "  ! {reason}");
+    }
+    let _ = writeln!(text, "actor   {}", status.actor);
+    let _ = writeln!(text, "segment {}", status.segment.display());
+    for (worker, describe) in status.port_describe.iter().enumerate() {
+        let _ = writeln!(text, "worker {worker}: {describe}");
+    }
+    peers(&mut text, status);
+    let _ =
+        writeln!(text, "shard  worker  keys      last seq    unpublished  state digest      vector digest");
+    for shard in &status.shards {
+        let _ = writeln!(
+            text,
+            "{:<6} {:<7} {:<9} {:<11} {:<12} {}  {}",
+            shard.shard,
+            shard.worker,
+            shard.keys,
+            shard.last_seq,
+            shard.unpublished,
+            shard.state_digest,
+            shard.vector_digest
+        );
+    }
+    let _ = writeln!(text, "clients {}", status.clients.len());
+    for client in &status.clients {
+        let pid = client.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        let _ = writeln!(text, "  {} pid {pid} uid {} gid {}", client.client, client.uid, client.gid);
+    }
+    for (name, value) in status.counters.iter().filter(|(_, value)| **value != 0) {
+        let _ = writeln!(text, "{name:<40} {value}");
+    }
+    text
+}
+
+fn peers(text: &mut String, status: &Status) {
+    if status.peers.is_empty() {
+        let _ = writeln!(text, "no peers: a cluster of one");
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "peer   address          state                            lag seqs    rtt µs    next hop"
+    );
+    for peer in &status.peers {
+        let _ = writeln!(
+            text,
+            "{:<6} {:<16} {:<32} {:<11} {:<9} {}",
+            peer.node,
+            peer.address,
+            peer_state(peer),
+            peer.acked_lag_seqs,
+            peer.rtt_us,
+            peer.next_hop.as_deref().unwrap_or("by the kernel")
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Why a daemon did not start, or had to stop. Each message says what happened and what to do.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The daemon did not start. What had been made on the way is gone again: sockets, programs, the lock; a segment that
+/// was already there is marked CLOSED.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The runtime directory, or the lock in it, could not be made.
+    #[error("can't use {}: {source}; give a directory that this user can write to as paths.directory", .path.display())]
+    Directory {
+        /// What could not be made or opened.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The directory of `--dev` belongs to somebody else or is open to others.
+    #[error("won't use {}: it has mode {mode:o} and belongs to uid {uid}, so others may have prepared it; remove it, or set XDG_RUNTIME_DIR", .path.display())]
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Another daemon runs in the directory.
+    #[error("another latticed{} already runs in {}; stop it first, or give this one another paths.directory", pid_text(*.holder), .directory.display())]
+    AlreadyRunning {
+        /// The directory that is locked.
+        directory: PathBuf,
+        /// Process id of the other daemon, if it could be read.
+        holder: Option<u32>,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random numbers: {0}; without them no unique epoch can be drawn")]
+    Random(io::Error),
+    /// The kernel could not be asked about interfaces.
+    #[error("can't ask the kernel about network interfaces (netlink): {0}")]
+    Netlink(String),
+    /// No interface fits the configuration.
+    #[error("{reason}; {remedy}")]
+    Interface {
+        /// What was looked for and not found.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// No port could be opened.
+    #[error("can't move frames on {address}: {}", .tried.join("; "))]
+    Port {
+        /// The node's address.
+        address: IpAddr,
+        /// Each way that was tried, with the reason why it failed.
+        tried: Vec<String>,
+    },
+    /// The segment could not be made.
+    #[error(
+        "can't make the segment: {0}; is there room on the file system of paths.directory (see limits.segment_*)?"
+    )]
+    Segment(#[from] lattice_segment::SegmentError),
+    /// An engine or a worker could not be made.
+    #[error("can't start worker {worker}: {reason}")]
+    Worker {
+        /// Its index.
+        worker: u16,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The admin socket could not be made.
+    #[error("can't listen on {}: {source}", .path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The control thread's own machinery could not be made.
+    #[error("{step}: {source}")]
+    System {
+        /// What was attempted.
+        step: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn pid_text(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+/// How a daemon that was ready ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It never was ready.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A worker ended without being asked to: its shards would be served no more, so the whole daemon stops.
+    #[error(
+        "worker {0} ended by itself, so the daemon stopped; the segment is marked CLOSED; start it again and report this"
+    )]
+    WorkerDied(u16),
+    /// Workers did not end when asked to. The segment is marked CLOSED all the same.
+    #[error("workers {0:?} did not stop in time; the segment is marked CLOSED")]
+    Hanging(Vec<u16>),
+}

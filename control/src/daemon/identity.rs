@@ -1,0 +1,79 @@
+//! Who this run of the daemon is: random names that no other run has.
+//!
+//! Nothing is kept on disk yet, so every start is a new epoch (48 random bits): a dot is never used twice, whatever was
+//! lost. The session (32 bits) tells acknowledgements of this run from those of an earlier one.
+
+use lattice_crdt::ActorId;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::StartError;
+
+/// The names of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Node and epoch.
+    pub actor: ActorId,
+    /// Never zero: zero on the wire means "not known yet".
+    pub session: u32,
+    /// Seeds the engines' own draws, which need no secrecy.
+    pub random_seed: u64,
+}
+
+impl Identity {
+    /// Draws the names from the operating system.
+    ///
+    /// # Errors
+    /// [`StartError::Random`]: it gave none.
+    pub fn draw(node: u16) -> Result<Self, StartError> {
+        let epoch = non_zero(|| Ok(random()? >> 16))?;
+        let session = non_zero(|| Ok(random()? >> 32))?;
+        Ok(Self {
+            actor: ActorId::new(node, epoch),
+            session: u32::try_from(session).unwrap_or(u32::MAX),
+            random_seed: random()?,
+        })
+    }
+}
+
+/// Draws until it is not zero: once in 2^32 draws, twice.
+fn non_zero(mut draw: impl FnMut() -> Result<u64, StartError>) -> Result<u64, StartError> {
+    loop {
+        let drawn = draw()?;
+        if drawn != 0 {
+            return Ok(drawn);
+        }
+    }
+}
+
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(StartError::Random(errno.into())),
+        }
+    }
+    Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_draw_is_another() {
+        let (a, b) = (Identity::draw(7).expect("drawn"), Identity::draw(7).expect("drawn"));
+        assert_eq!((a.actor.node(), b.actor.node()), (7, 7));
+        assert_ne!(a.actor, b.actor);
+        assert!(a.actor.epoch() != 0 && a.actor.epoch() < 1 << 48);
+        assert!(a.session != 0 && b.session != 0);
+    }
+
+    #[test]
+    fn zero_is_drawn_again() {
+        let mut draws = [0, 0, 5].into_iter();
+        assert_eq!(non_zero(|| Ok(draws.next().unwrap_or(9))).ok(), Some(5));
+    }
+}

@@ -1,0 +1,120 @@
+//! The daemon: takes what it needs, starts the workers, and stays beside them as the control thread.
+//!
+//! ```text
+//!   validate ─> lock ─> ports ─> segment ─> workers ─> admin socket ─> READY ─> … ─> signal ─> stop
+//!                         │         │          │            │                          │
+//!   left behind by a      │         │          │            │      clients dismissed, workers flush and end,
+//!   failure: nothing,     ▼         ▼          ▼            ▼      segment CLOSED, socket removed, exit 0
+//!   in reverse order ──  gone     CLOSED     ended       removed
+//! ```
+//!
+//! One thread with a current-thread runtime does everything here: the admin socket and the clients' attachments
+//! (`admin`, `attach`), the peers' next hops (`neighbours`), the workers' events (`events`), the status. Nothing of it is
+//! on the way of a write; when this thread stands still, reads, writes and replication go on.
+//!
+//! What can go wrong: see [`StartError`] and [`RunError`]. A killed daemon leaves a segment that says READY with a
+//! heartbeat that ages; readers notice by the age, and the next start marks it CLOSED and makes another.
+
+mod admin;
+mod attach;
+mod directory;
+mod error;
+mod events;
+mod identity;
+mod interface;
+mod neighbours;
+mod ports;
+mod rate_limit;
+mod start;
+mod status;
+mod workers;
+
+pub use directory::{create_private, dev_path};
+pub use error::{RunError, StartError};
+pub use start::{Options, run};
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lattice_bpf::XdpProgram;
+use lattice_port::PortMode;
+use lattice_segment::Reader;
+use lattice_worker::Degradation;
+
+use crate::config::Config;
+use attach::Clients;
+use identity::Identity;
+use neighbours::KnownRoutes;
+use rate_limit::RateLimit;
+use workers::Workers;
+
+/// What the control thread's tasks share.
+pub struct Daemon {
+    config: Config,
+    identity: Identity,
+    workers: Arc<Workers>,
+    /// The daemon's own read-only view of its segment, for the counters.
+    reader: Reader,
+    port_mode: PortMode,
+    /// Held for its link to the interface: dropping it would end the frames.
+    program: Option<Mutex<XdpProgram>>,
+    clients: Clients,
+    routes: KnownRoutes,
+    connections: AtomicUsize,
+    bad_lines: AtomicU64,
+    connection_log: Mutex<RateLimit>,
+    began: Instant,
+}
+
+impl Daemon {
+    /// Drops of the XDP program by reason; none without one.
+    fn xdp_drops(&self) -> Vec<(&'static str, u64)> {
+        let Some(program) = &self.program else { return Vec::new() };
+        let program = program.lock().unwrap_or_else(PoisonError::into_inner);
+        program.drop_counters().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the XDP program's counters could not be read");
+            Vec::new()
+        })
+    }
+
+    /// Counts a line that was no request.
+    fn count_bad_line(&self) {
+        // Relaxed: a counter that nothing else is published with.
+        self.bad_lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn bad_lines(&self) -> u64 {
+        self.bad_lines.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more line about a connection may be logged: others can provoke them.
+    fn may_log_connection(&self) -> bool {
+        let mut limit = self.connection_log.lock().unwrap_or_else(PoisonError::into_inner);
+        match limit.pass(Instant::now()) {
+            Some(0) => true,
+            Some(suppressed) => {
+                tracing::info!(suppressed, "more lines about connections were held back");
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn new_connection_log() -> Mutex<RateLimit> {
+        Mutex::new(RateLimit::new(20, Duration::from_secs(10)))
+    }
+}
+
+/// What to do about a degradation.
+fn remedy(what: Degradation) -> &'static str {
+    match what {
+        Degradation::Unpinned => {
+            "name cores in workers.cores that this process may use (taskset -p shows them)"
+        }
+        Degradation::SegmentFull => {
+            "readers here miss keys or values; raise limits.segment_cells_per_worker or segment_extent_bytes_per_worker and restart"
+        }
+        Degradation::PortFailing => "the log has the system's reason; is the interface up?",
+    }
+}

@@ -1,0 +1,221 @@
+//! From a configuration to a running daemon, and from a signal to a clean end. The order is the module's in [`super`].
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::{Duration, Instant};
+
+use lattice_segment::{Reader, Segment, SegmentConfig, Writer};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::attach::Clients;
+use super::identity::Identity;
+use super::neighbours::{KnownRoutes, Neighbours};
+use super::ports::Ports;
+use super::workers::Workers;
+use super::{Daemon, RunError, StartError, admin, directory, events, interface, ports};
+use crate::config::Config;
+
+/// Longest time from a signal to the end: the workers' own drain and some scheduling.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is not in the configuration file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// End on SIGHUP: a developer's daemon ends with its terminal. Without it SIGHUP changes nothing.
+    pub stop_on_hangup: bool,
+}
+
+/// Runs a daemon until a signal ends it. Prints one line on standard output when it is ready.
+///
+/// # Errors
+/// [`RunError`]: it did not start, or ended otherwise than by a signal.
+pub fn run(config: Config, options: Options) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::System { step: "starting the control thread's runtime", source })?;
+    runtime.block_on(daemon(config, options))
+}
+
+async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
+    // First, so that a signal during the start is not lost and not deadly.
+    let mut signals = Signals::new(options)?;
+    directory::create(&config.paths.directory)?;
+    let _lock = directory::lock(&config.paths.lock())?;
+    let identity = Identity::draw(config.node.id)?;
+    let netlink = interface::netlink()?;
+    let ports = ports::open(&config, &netlink).await?;
+    let port_mode = log_ports(&ports);
+    let (segment, writers) =
+        Segment::create(&segment_config(&config, &identity)).map_err(StartError::Segment)?;
+    let Running { daemon, tasks } = start(config, identity, netlink, ports, port_mode, writers).await?;
+    segment.mark_ready();
+    announce(&daemon);
+    let died = tokio::select! {
+        () = signals.stop() => None,
+        worker = events::attend(Arc::clone(&daemon)) => Some(worker),
+    };
+    let stopped = stop(&daemon, tasks).await;
+    segment.close();
+    match (died, stopped) {
+        (Some(worker), _) => Err(RunError::WorkerDied(worker)),
+        (None, Err(hanging)) => Err(RunError::Hanging(hanging)),
+        (None, Ok(())) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+    }
+}
+
+struct Running {
+    daemon: Arc<Daemon>,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+/// Starts the workers and the control thread's tasks.
+async fn start(
+    config: Config,
+    identity: Identity,
+    netlink: rtnetlink::Handle,
+    ports: Ports,
+    port_mode: lattice_port::PortMode,
+    writers: Vec<Writer>,
+) -> Result<Running, StartError> {
+    let workers = Arc::new(Workers::start(&config, &identity, ports.ports, writers)?);
+    let mut tasks = tokio::task::JoinSet::new();
+    let routes = KnownRoutes::default();
+    if let Some(interface) = ports.interface {
+        let neighbours = Neighbours::new(
+            netlink,
+            interface,
+            config.network.address,
+            ports::peer_addresses(&config),
+            Duration::from_millis(config.timers.neighbour_refresh_ms),
+            Arc::clone(&workers),
+            routes.clone(),
+        );
+        tasks.spawn(neighbours.await?.run());
+    }
+    let listener = admin::listen(&config.paths.socket())?;
+    let reader = open_own_segment(&config.paths.segment())?;
+    let daemon = Arc::new(Daemon {
+        config,
+        identity,
+        workers,
+        reader,
+        port_mode,
+        program: ports.program.map(std::sync::Mutex::new),
+        clients: Clients::default(),
+        routes,
+        connections: AtomicUsize::new(0),
+        bad_lines: AtomicU64::new(0),
+        connection_log: Daemon::new_connection_log(),
+        began: Instant::now(),
+    });
+    tasks.spawn(admin::serve(Arc::clone(&daemon), listener));
+    Ok(Running { daemon, tasks })
+}
+
+fn open_own_segment(path: &Path) -> Result<Reader, StartError> {
+    Reader::open(path).map_err(|error| StartError::System {
+        step: "reading the segment that was just made",
+        source: std::io::Error::other(error),
+    })
+}
+
+fn segment_config(config: &Config, identity: &Identity) -> SegmentConfig {
+    SegmentConfig {
+        path: config.paths.segment(),
+        node: config.node.id,
+        node_name: config.node.name.clone(),
+        cluster: config.cluster.name.clone(),
+        actor: identity.actor.as_u64(),
+        workers: u16::try_from(config.workers.cores.len()).unwrap_or(u16::MAX),
+        shards: config.cluster.shards,
+        cells_per_worker: config.limits.segment_cells_per_worker,
+        extent_bytes_per_worker: config.limits.segment_extent_bytes_per_worker,
+        change_ring_entries: config.limits.change_ring_entries,
+        heartbeat_timeout_ns: config.timers.segment_heartbeat_timeout_ms.saturating_mul(1_000_000),
+        socket_path: Some(config.paths.socket()),
+    }
+}
+
+/// Says how frames move, and why not in a better way.
+fn log_ports(ports: &Ports) -> lattice_port::PortMode {
+    for reason in &ports.refused {
+        tracing::info!("not used: {reason}");
+    }
+    for (worker, port) in ports.ports.iter().enumerate() {
+        tracing::info!(worker, mode = %port.mode(), "{}", port.describe());
+    }
+    ports.ports.first().map_or(lattice_port::PortMode::Udp, |port| port.mode())
+}
+
+/// The line that whoever started the daemon waits for.
+fn announce(daemon: &Daemon) {
+    let paths = &daemon.config.paths;
+    let line = format!(
+        "ready port={} segment={} socket={}",
+        daemon.port_mode,
+        paths.segment().display(),
+        paths.socket().display()
+    );
+    tracing::info!(actor = format!("{:016x}", daemon.identity.actor.as_u64()), "{line}");
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        tracing::debug!("nobody reads standard output");
+    }
+}
+
+/// Orderly end: no new clients, no clients, workers done, socket gone. The caller closes the segment.
+async fn stop(daemon: &Daemon, mut tasks: tokio::task::JoinSet<()>) -> Result<(), Vec<u16>> {
+    tracing::info!("stopping");
+    tasks.shutdown().await;
+    if let Err(error) = std::fs::remove_file(daemon.config.paths.socket()) {
+        tracing::warn!(%error, "the admin socket could not be removed");
+    }
+    let stopped = daemon.workers.stop(STOP_TIMEOUT).await;
+    // After the workers took what was submitted: a client sees its last writes acknowledged, then the end.
+    daemon.clients.dismiss_all();
+    stopped
+}
+
+/// The signals that a daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    stop_on_hangup: bool,
+}
+
+impl Signals {
+    fn new(options: Options) -> Result<Self, StartError> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| StartError::System { step: "listening for signals", source })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            stop_on_hangup: options.stop_on_hangup,
+        })
+    }
+
+    /// Completes when a signal asks for the end.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::info!("SIGTERM"),
+                _ = self.interrupt.recv() => return tracing::info!("SIGINT"),
+                _ = self.hangup.recv() => {
+                    if self.stop_on_hangup {
+                        return tracing::info!("SIGHUP");
+                    }
+                    tracing::warn!("SIGHUP: changes of the configuration take effect at a restart");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What the daemon says of itself: the workers' accounts, put together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lattice_worker::WorkerStatus;
+
+use super::Daemon;
+use crate::config;
+use crate::protocol::{Convergence, Peer, Shard, Status};
+
+/// Time that workers have to answer. A worker answers within one turn of its loop; one that does not is reported.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Everything about the node.
+pub async fn status(daemon: &Daemon) -> Status {
+    let workers = daemon.workers.statuses(WORKER_TIMEOUT).await;
+    let peers = peers(daemon, &workers);
+    Status {
+        node: daemon.config.node.id,
+        name: daemon.config.node.name.clone(),
+        cluster: daemon.config.cluster.name.clone(),
+        actor: format!("{:016x}", daemon.identity.actor.as_u64()),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(daemon.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        port: daemon.port_mode.to_string(),
+        port_describe: workers.iter().map(|worker| worker.port_describe.clone()).collect(),
+        segment: daemon.config.paths.segment(),
+        workers: daemon.workers.count(),
+        shards: shards(&workers),
+        converged: all_converged(daemon, &workers, &peers),
+        degraded: degraded(daemon, &workers, &peers),
+        peers,
+        clients: daemon.clients.list(),
+        counters: counters(daemon),
+    }
+}
+
+/// Whether this node and its peers hold the same.
+pub async fn convergence(daemon: &Daemon) -> Convergence {
+    let workers = daemon.workers.statuses(WORKER_TIMEOUT).await;
+    let peers = peers(daemon, &workers);
+    Convergence { converged: all_converged(daemon, &workers, &peers), peers }
+}
+
+/// Only what every worker has said counts: a shard that is not heard of may differ.
+fn all_converged(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> bool {
+    workers.len() == usize::from(daemon.workers.count()) && peers.iter().all(|peer| peer.up && peer.converged)
+}
+
+fn shards(workers: &[WorkerStatus]) -> Vec<Shard> {
+    let mut shards: Vec<_> = workers
+        .iter()
+        .flat_map(|worker| worker.shards.iter().map(move |shard| (worker.worker, shard)))
+        .map(|(worker, shard)| Shard {
+            shard: shard.shard,
+            worker,
+            last_seq: shard.last_seq,
+            keys: shard.keys,
+            state_digest: format!("{:016x}", shard.state_digest),
+            vector_digest: format!("{:016x}", shard.vector_digest),
+            unpublished: shard.unpublished,
+        })
+        .collect();
+    shards.sort_by_key(|shard| shard.shard);
+    shards
+}
+
+fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
+    (0..).zip(&daemon.config.peers).map(|(slot, peer)| join_peer(daemon, slot, peer, workers)).collect()
+}
+
+/// One peer over all shards: up and converged where it is so in all of them.
+fn join_peer(daemon: &Daemon, slot: u16, peer: &config::Peer, workers: &[WorkerStatus]) -> Peer {
+    let mut lanes = workers
+        .iter()
+        .flat_map(|worker| &worker.shards)
+        .filter_map(|shard| shard.peers.get(usize::from(slot)))
+        .peekable();
+    let mut joined = Peer {
+        node: peer.id,
+        address: peer.address,
+        up: lanes.peek().is_some(),
+        acked_lag_seqs: 0,
+        converged: lanes.peek().is_some(),
+        rtt_us: 0,
+        next_hop: daemon.routes.text(slot),
+    };
+    for lane in lanes {
+        joined.up &= lane.up;
+        joined.converged &= lane.converged;
+        joined.acked_lag_seqs = joined.acked_lag_seqs.saturating_add(lane.unacknowledged_seqs);
+        joined.rtt_us = joined.rtt_us.max(lane.smoothed_rtt_ns / 1000);
+    }
+    joined
+}
+
+/// The workers' counters, summed, from the segment: reading them disturbs nobody. The XDP program's beside them.
+fn counters(daemon: &Daemon) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (_, name, value) in daemon.reader.counters() {
+        let sum: &mut u64 = sums.entry(name).or_default();
+        *sum = sum.saturating_add(value);
+    }
+    for (reason, count) in daemon.xdp_drops() {
+        sums.insert(format!("xdp_drop_{reason}"), count);
+    }
+    sums.insert("admin_bad_lines".to_owned(), daemon.bad_lines());
+    sums
+}
+
+/// What is wrong, and what to do about it.
+fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for worker in 0..daemon.workers.count() {
+        match workers.iter().find(|status| status.worker == worker) {
+            None => reasons.push(format!(
+                "worker {worker} did not answer within {WORKER_TIMEOUT:?}: its core may be taken by others"
+            )),
+            Some(status) => reasons.extend(
+                status
+                    .degraded
+                    .iter()
+                    .map(|what| format!("worker {worker}: {what}: {}", super::remedy(*what))),
+            ),
+        }
+    }
+    for peer in peers.iter().filter(|peer| !peer.up) {
+        reasons.push(format!(
+            "peer {} ({}) is down or unreachable: check that its latticed runs and that UDP ports {} to {} pass",
+            peer.node,
+            peer.address,
+            daemon.config.udp_port(0),
+            daemon.config.udp_port(daemon.config.cluster.shards - 1),
+        ));
+    }
+    let skew_ns = daemon.config.timers.max_clock_skew_ms.saturating_mul(1_000_000);
+    let ahead_ns =
+        workers.iter().flat_map(|worker| &worker.shards).map(|shard| shard.clock_ahead_ns).max().unwrap_or(0);
+    if ahead_ns > skew_ns {
+        reasons.push(format!(
+            "this host's clock is {} ms ahead of its peers', so register writes are refused: correct it (NTP)",
+            ahead_ns / 1_000_000
+        ));
+    }
+    reasons
+}

@@ -1,0 +1,278 @@
+//! The admin protocol: one JSON object per line, both ways, over the daemon's Unix stream socket.
+//!
+//! ```text
+//!   {"op":"attach"}     -> {"ok":true,"segment":"/…/segment","incarnation":"<hex>","workers":1,"shards":4,"client":7}
+//!                          with the first byte (SCM_RIGHTS): the rings' memfd, then one eventfd per worker that wakes it
+//!   {"op":"status"}     -> {"ok":true,"node":…}              see [`Status`]
+//!   {"op":"converged"}  -> {"ok":true,"converged":true,…}    see [`Convergence`]
+//!   anything else       -> {"ok":false,"error":"<for people>","code":"<for programs>"}
+//! ```
+//!
+//! The connection that attached stays open for as long as the client wants its rings: when it closes, the client is
+//! detached; when the daemon closes it, the client has lost its rings (it broke their rules, or the daemon stopped).
+//! Numbers of 64 bits that are names rather than amounts (actors, digests) are hexadecimal strings, because JSON readers
+//! round large numbers. Fields may be added: readers ignore those that they do not know.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of one line, at most, its newline included: a longer request is answered with an error and the connection is
+/// closed.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// What a client may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Rings, to write.
+    Attach,
+    /// Everything about the node.
+    Status,
+    /// Whether this node and its peers hold the same.
+    Converged,
+}
+
+/// Codes of errors, for programs.
+pub mod codes {
+    /// The line is not JSON, or not a request.
+    pub const BAD_REQUEST: &str = "bad-request";
+    /// The line is longer than [`super::MAX_LINE_BYTES`].
+    pub const LINE_TOO_LONG: &str = "line-too-long";
+    /// As many clients or connections as the configuration allows are there already.
+    pub const TOO_MANY_CLIENTS: &str = "too-many-clients";
+    /// This connection has attached before.
+    pub const ALREADY_ATTACHED: &str = "already-attached";
+    /// A worker did not answer in time, or its command queue is full: try again.
+    pub const BUSY: &str = "busy";
+    /// The daemon is stopping.
+    pub const STOPPING: &str = "stopping";
+    /// The operating system refused something that the request needs.
+    pub const SYSTEM: &str = "system";
+}
+
+/// A refusal. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What happened and what to do, for people.
+    pub error: String,
+    /// One of [`codes`].
+    pub code: String,
+}
+
+impl Refusal {
+    /// A refusal with one of [`codes`].
+    pub fn new(code: &str, error: impl Into<String>) -> Self {
+        Self { error: error.into(), code: code.to_owned() }
+    }
+}
+
+/// A reply to `attach`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The segment to map.
+    pub segment: PathBuf,
+    /// Its incarnation, hexadecimal.
+    pub incarnation: String,
+    /// Ring pairs in the memfd, one per worker.
+    pub workers: u16,
+    /// Shards of the keyspace.
+    pub shards: u16,
+    /// This client's number, as it is in the daemon's log.
+    pub client: u64,
+}
+
+/// A reply to `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Node id.
+    pub node: u16,
+    /// Node name.
+    pub name: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// This epoch's actor, hexadecimal.
+    pub actor: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Time since it was ready, milliseconds.
+    pub uptime_ms: u64,
+    /// How frames move: `xdp-driver`, `xdp-generic` or `udp`.
+    pub port: String,
+    /// Each worker's own description of its port.
+    pub port_describe: Vec<String>,
+    /// The segment.
+    pub segment: PathBuf,
+    /// Workers.
+    pub workers: u16,
+    /// Shards that answered.
+    pub shards: Vec<Shard>,
+    /// The other nodes.
+    pub peers: Vec<Peer>,
+    /// Every peer is up and holds what this node holds.
+    pub converged: bool,
+    /// Attached clients.
+    pub clients: Vec<Client>,
+    /// Counters, summed over workers.
+    pub counters: BTreeMap<String, u64>,
+    /// What works less well than configured, and what to do about it; empty is healthy.
+    pub degraded: Vec<String>,
+}
+
+/// One shard of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which.
+    pub shard: u16,
+    /// Its worker.
+    pub worker: u16,
+    /// Seq of the last own operation.
+    pub last_seq: u64,
+    /// Keys held.
+    pub keys: u64,
+    /// Digest of the state, hexadecimal: equal on nodes that hold the same.
+    pub state_digest: String,
+    /// Digest of the version vector, hexadecimal.
+    pub vector_digest: String,
+    /// Publications for which the segment had no room.
+    pub unpublished: u64,
+}
+
+/// One peer, over all shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Node id.
+    pub node: u16,
+    /// Address.
+    pub address: IpAddr,
+    /// It was heard within the peer timeout, in every shard.
+    pub up: bool,
+    /// Own operations that it has not acknowledged, summed over shards.
+    pub acked_lag_seqs: u64,
+    /// It holds in every shard what this node holds.
+    pub converged: bool,
+    /// Largest smoothed round trip of its shards, microseconds; 0 before the first.
+    pub rtt_us: u64,
+    /// Ethernet address of the next hop (AF_XDP only).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_hop: Option<String>,
+}
+
+/// One attached client, as SO_PEERCRED told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its number.
+    pub client: u64,
+    /// Process that connected, if the kernel said.
+    pub pid: Option<i32>,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// A reply to `converged`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// Every peer is up and holds what this node holds.
+    pub converged: bool,
+    /// The peers.
+    pub peers: Vec<Peer>,
+}
+
+/// A reply as it stands on the line: `ok`, and the fields of either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<T> {
+    /// `"ok":true`.
+    Done(T),
+    /// `"ok":false`.
+    Refused(Refusal),
+}
+
+/// A reply line that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the daemon's reply is not understood ({0}); are latticectl and latticed of the same version?")]
+pub struct BadReply(#[from] serde_json::Error);
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    ok: bool,
+    #[serde(flatten)]
+    fields: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    ok: bool,
+}
+
+impl<T: Serialize> Reply<T> {
+    /// The reply as a line, its newline included.
+    pub fn to_line(&self) -> Vec<u8> {
+        let encoded = match self {
+            Reply::Done(fields) => serde_json::to_vec(&Line { ok: true, fields }),
+            Reply::Refused(fields) => serde_json::to_vec(&Line { ok: false, fields }),
+        };
+        // Only maps with keys that are no strings, and failing writers, can't be encoded; neither is here.
+        let mut line =
+            encoded.unwrap_or_else(|_| br#"{"ok":false,"error":"not encodable","code":"system"}"#.to_vec());
+        line.push(b'\n');
+        line
+    }
+}
+
+impl<T: for<'de> Deserialize<'de>> Reply<T> {
+    /// Understands a line.
+    ///
+    /// # Errors
+    /// [`BadReply`]: not JSON, or without the fields that a reply has.
+    pub fn from_line(line: &[u8]) -> Result<Self, BadReply> {
+        let verdict: Verdict = serde_json::from_slice(line)?;
+        Ok(if verdict.ok {
+            Reply::Done(serde_json::from_slice(line)?)
+        } else {
+            Reply::Refused(serde_json::from_slice(line)?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_spelled_as_documented() {
+        for (text, request) in [
+            (r#"{"op":"attach"}"#, Request::Attach),
+            (r#"{"op":"status","extra":[1]}"#, Request::Status),
+            (r#"{"op":"converged"}"#, Request::Converged),
+        ] {
+            assert_eq!(serde_json::from_str::<Request>(text).ok(), Some(request), "{text}");
+        }
+        for text in ["", "[]", "{}", r#"{"op":"Attach"}"#, r#"{"op":7}"#, "{\"op\":\"attach\""] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn replies_survive_the_line() {
+        let attached = Attached {
+            segment: "/dev/shm/latticed/a/segment".into(),
+            incarnation: format!("{:x}", u64::MAX),
+            workers: 2,
+            shards: 4,
+            client: 9,
+        };
+        let line = Reply::Done(attached.clone()).to_line();
+        assert!(line.starts_with(br#"{"ok":true,"segment":"/dev"#) && line.ends_with(b"}\n"));
+        assert_eq!(Reply::from_line(&line).ok(), Some(Reply::Done(attached)));
+
+        let refusal = Refusal::new(codes::BUSY, "try again");
+        let line = Reply::<Attached>::Refused(refusal.clone()).to_line();
+        assert_eq!(Reply::<Attached>::from_line(&line).ok(), Some(Reply::Refused(refusal)));
+        assert!(Reply::<Attached>::from_line(b"{\"ok\":true}\n").is_err());
+        assert!(Reply::<Attached>::from_line(b"hello\n").is_err());
+    }
+}
