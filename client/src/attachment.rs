@@ -12,6 +12,7 @@ use std::time::Duration;
 use lattice_segment::{Reader, RingProducer, State, shard_of, worker_of};
 
 use crate::attach::{Attached, is_hung_up};
+use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::lane::Lane;
 
@@ -23,6 +24,7 @@ pub(crate) struct Attachment {
     lanes: Vec<Mutex<Lane>>,
     stream: Option<OwnedFd>,
     superseded: AtomicBool,
+    opened_ns: u64,
 }
 
 /// Opens a segment file, whoever its daemon is.
@@ -33,7 +35,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Reader> {
 impl Attachment {
     /// An attachment that only reads.
     pub fn read_only(number: u64, reader: Reader) -> Attachment {
-        Attachment { number, reader, lanes: Vec::new(), stream: None, superseded: AtomicBool::new(false) }
+        Attachment::new(number, reader, Vec::new(), None)
     }
 
     /// An attachment that can write: maps the segment and the rings that the daemon sent.
@@ -52,13 +54,12 @@ impl Attachment {
         let mut wakeups = attached.wakeups.into_iter();
         let lanes =
             producers.into_iter().map(|producer| Mutex::new(Lane::new(producer, wakeups.next()))).collect();
-        Ok(Attachment {
-            number,
-            reader,
-            lanes,
-            stream: Some(attached.stream),
-            superseded: AtomicBool::new(false),
-        })
+        Ok(Attachment::new(number, reader, lanes, Some(attached.stream)))
+    }
+
+    fn new(number: u64, reader: Reader, lanes: Vec<Mutex<Lane>>, stream: Option<OwnedFd>) -> Attachment {
+        let superseded = AtomicBool::new(false);
+        Attachment { number, reader, lanes, stream, superseded, opened_ns: monotonic_ns() }
     }
 
     /// True once the daemon, its successor or this client has ended it. Two loads of hot lines.
@@ -101,8 +102,13 @@ impl Attachment {
         (0u16..).zip(&self.lanes)
     }
 
+    /// Age of a worker's heartbeat. One that never beat is as old as the attachment: a daemon that starts is not stale yet.
     pub fn heartbeat_age(&self, worker: u16, now_ns: u64) -> Duration {
-        Duration::from_nanos(self.reader.heartbeat_age_ns(worker, now_ns))
+        let age_ns = match self.reader.heartbeat_age_ns(worker, now_ns) {
+            u64::MAX => now_ns.saturating_sub(self.opened_ns),
+            age_ns => age_ns,
+        };
+        Duration::from_nanos(age_ns)
     }
 
     /// The age of the most silent worker.

@@ -367,7 +367,8 @@ impl Client {
                 match attempt.advance() {
                     Ok(Some(reply)) => {
                         let attached = attempt.finish(reply).ok()?;
-                        Attachment::writable(lost.number + 1, attached).ok()
+                        // A daemon that is going away may still accept: its closed segment would be lost at once.
+                        Attachment::writable(lost.number + 1, attached).ok().filter(Attachment::is_ready)
                     }
                     Ok(None) => {
                         link.attempt = Some(attempt);
@@ -377,6 +378,19 @@ impl Client {
                 }
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, path) = match &self.inner.source {
+            Source::Daemon(socket) => ("socket", socket),
+            Source::File(segment) => ("segment", segment),
+        };
+        f.debug_struct("Client")
+            .field(name, path)
+            .field("attachment", &self.current().number)
+            .finish_non_exhaustive()
     }
 }
 

@@ -32,8 +32,8 @@ pub enum DaemonState {
 pub struct Health {
     /// Whether the daemon lives.
     pub state: DaemonState,
-    /// Age of the most silent worker's heartbeat; `None` if it never beat.
-    pub heartbeat_age: Option<Duration>,
+    /// Age of the most silent worker's heartbeat; if it never beat, how long this client has been waiting for it.
+    pub heartbeat_age: Duration,
     /// The age at which the daemon wants to be called stale.
     pub heartbeat_timeout: Duration,
     /// True if writes can be enqueued.
@@ -62,7 +62,7 @@ impl Client {
         let state = state_of(&attachment, oldest);
         Health {
             state,
-            heartbeat_age: (oldest != NEVER).then_some(oldest),
+            heartbeat_age: oldest,
             heartbeat_timeout: attachment.heartbeat_timeout(),
             is_writable: attachment.is_writable() && state == DaemonState::Live,
             pid: reader.pid(),
@@ -73,9 +73,6 @@ impl Client {
         }
     }
 }
-
-/// The segment's way to say that a worker never beat.
-const NEVER: Duration = Duration::from_nanos(u64::MAX);
 
 fn state_of(attachment: &Attachment, oldest: Duration) -> DaemonState {
     if attachment.is_over() {

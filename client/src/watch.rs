@@ -13,12 +13,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_segment::{CellRef, Change as RingChange, ChangeCursor};
+use lattice_segment::{Change as RingChange, ChangeCursor, ReadError};
 
 use crate::attachment::Attachment;
 use crate::client::Client;
 use crate::clock::monotonic_ns;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 
 /// With several workers, each one's futex is waited on in turn for this long.
@@ -89,7 +89,7 @@ impl Changes {
     /// The next change, waiting for it at most `timeout`; `None` if there was none. A zero timeout does not wait.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`] if a change names a cell that can't be read.
+    /// [`Error::Corrupt`] if a change names a cell that can't be read.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Change>> {
         let started_ns = monotonic_ns();
         loop {
@@ -112,11 +112,17 @@ impl Changes {
         for _ in 0..self.cursors.len() {
             let cursor = &mut self.cursors[self.turn];
             match cursor.next() {
-                RingChange::Item { cell, version } => {
-                    if let Some(key) = key_of(&self.attachment, cell)? {
+                RingChange::Item { cell, version } => match self.attachment.reader.key_of(cell) {
+                    Ok((kind, key)) => {
+                        let key = KeyInfo { key, kind: Kind::from_u8(kind) };
                         return Ok(Some(Change::Key { key, version }));
                     }
-                }
+                    // The cell belongs to another key by now, whose change is reported in its turn.
+                    Err(ReadError::Stale) => {}
+                    // This change can't be named any more.
+                    Err(ReadError::Busy) => return Ok(Some(Change::Overrun)),
+                    Err(ReadError::Corrupt) => return Err(Error::Corrupt),
+                },
                 RingChange::Overrun => return Ok(Some(Change::Overrun)),
                 RingChange::None => self.turn = (self.turn + 1) % self.cursors.len(),
             }
@@ -156,15 +162,4 @@ impl std::fmt::Debug for Changes {
 
 fn cursors_of(attachment: &Attachment) -> Vec<ChangeCursor> {
     (0..attachment.reader.workers()).filter_map(|worker| attachment.reader.changes(worker)).collect()
-}
-
-/// The key of a cell; `None` if the cell belongs to another key by now, whose change is reported in its turn.
-fn key_of(attachment: &Attachment, cell: CellRef) -> Result<Option<KeyInfo>> {
-    use lattice_segment::ReadError;
-    match attachment.reader.key_of(cell) {
-        Ok((kind, key)) => Ok(Some(KeyInfo { key, kind: Kind::from_u8(kind) })),
-        Err(ReadError::Stale) => Ok(None),
-        Err(ReadError::Busy) => Err(crate::Error::Busy),
-        Err(ReadError::Corrupt) => Err(crate::Error::Corrupt),
-    }
 }

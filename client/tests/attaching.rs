@@ -24,7 +24,7 @@ fn connect_to(serve: impl FnOnce(UnixStream) + Send) -> Error {
             serve(stream);
         });
         let options = ClientOptions::new().connect_timeout(Duration::from_millis(200));
-        Client::connect_with(&socket, options).err().expect("an error")
+        Client::connect_with(&socket, options).expect_err("an error")
     })
 }
 
