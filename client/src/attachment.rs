@@ -111,6 +111,11 @@ impl Attachment {
         Duration::from_nanos(age_ns)
     }
 
+    /// True once every worker has given a sign of life.
+    pub fn has_beaten(&self) -> bool {
+        (0..self.reader.workers()).all(|worker| self.reader.heartbeat_age_ns(worker, 0) != u64::MAX)
+    }
+
     /// The age of the most silent worker.
     pub fn oldest_heartbeat(&self, now_ns: u64) -> Duration {
         (0..self.reader.workers()).map(|worker| self.heartbeat_age(worker, now_ns)).max().unwrap_or_default()

@@ -32,8 +32,8 @@ pub enum DaemonState {
 pub struct Health {
     /// Whether the daemon lives.
     pub state: DaemonState,
-    /// Age of the most silent worker's heartbeat; if it never beat, how long this client has been waiting for it.
-    pub heartbeat_age: Duration,
+    /// Age of the most silent worker's heartbeat; `None` if one never beat.
+    pub heartbeat_age: Option<Duration>,
     /// The age at which the daemon wants to be called stale.
     pub heartbeat_timeout: Duration,
     /// True if writes can be enqueued.
@@ -62,7 +62,7 @@ impl Client {
         let state = state_of(&attachment, oldest);
         Health {
             state,
-            heartbeat_age: oldest,
+            heartbeat_age: attachment.has_beaten().then_some(oldest),
             heartbeat_timeout: attachment.heartbeat_timeout(),
             is_writable: attachment.is_writable() && state == DaemonState::Live,
             pid: reader.pid(),
