@@ -26,7 +26,9 @@ deps:
 build: deps
 	cargo build --release --workspace --bins --examples
 
-demo: build
+# Only what the demo runs: the daemon, the examples and the demo itself.
+demo: deps
+	cargo build --release -p lattice-control -p lattice-client -p lattice-demo --bins --examples
 	@$(TARGET)/release/lattice-demo
 
 # The programs are built once, and the cluster tests use them as they lie there. loom needs all atomics replaced, so it
@@ -34,9 +36,10 @@ demo: build
 test: deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
-	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --tests
+	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
 
-soak: build
+soak: deps
+	cargo build --release -p lattice-control -p lattice-client --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/release LATTICE_SOAK_SECONDS=$(SOAK_SECONDS) \
 		cargo test --release -p lattice-cluster --test convergence -- --nocapture
 

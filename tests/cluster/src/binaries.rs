@@ -31,6 +31,11 @@ impl Binaries {
         Binaries { directory: directory.to_owned() }
     }
 
+    /// Where they lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The daemon.
     pub fn latticed(&self) -> Result<PathBuf> {
         existing(self.directory.join("latticed"))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use lattice_client::Client;
 use lattice_cluster::binaries::Binaries;
-use lattice_cluster::{Cluster, Environment, Fabric};
+use lattice_cluster::{Cluster, Environment, Fabric, HostPlan};
 
 use crate::Arguments;
 use crate::progress::Progress;
@@ -16,12 +16,28 @@ const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
 
 /// The running cluster.
 pub struct Stage {
+    // Dropped in this order: clients and daemons first, then what they leave behind.
     /// The hosts, their daemons, their network.
     pub cluster: Cluster,
     /// The demo's own client at each host.
     pub clients: Vec<Client>,
     /// Whether the hosts are loopback addresses, not namespaces.
     pub loopback: bool,
+    _leftovers: Leftovers,
+}
+
+/// The daemons' directories, as their configuration files name them: removed when dropped, for a demo leaves nothing.
+struct Leftovers(Vec<PathBuf>);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            // Whatever stays is cleared by the next daemon of that name.
+            let _ = std::fs::remove_dir_all(directory);
+            // The hosts' common directory goes with the last of them.
+            let _ = directory.parent().map(std::fs::remove_dir);
+        }
+    }
 }
 
 impl Stage {
@@ -31,6 +47,9 @@ impl Stage {
         let directory = if loopback { arguments.config.join("loopback") } else { arguments.config.clone() };
         let files: Vec<PathBuf> = HOSTS.iter().map(|name| directory.join(format!("{name}.toml"))).collect();
         let fabric = if loopback { Fabric::Loopback } else { Fabric::Bridge };
+        let directories =
+            files.iter().map(|file| Ok(HostPlan::read(file)?.directory)).collect::<Result<_>>()?;
+        let leftovers = Leftovers(directories);
         let cluster = Cluster::start_files(&files, fabric, binaries(arguments)?)?;
         for host in cluster.hosts() {
             let (plan, ready) = (&host.plan, host.daemon.ready()?);
@@ -38,7 +57,7 @@ impl Stage {
         }
         let clients =
             cluster.hosts().iter().map(|host| Client::connect(host.socket())).collect::<Result<_, _>>()?;
-        Ok(Stage { cluster, clients, loopback })
+        Ok(Stage { cluster, clients, loopback, _leftovers: leftovers })
     }
 
     /// How each host reaches the wire, as its daemon said.
