@@ -56,7 +56,7 @@ pub enum XdpError {
     #[error("XDP settings: {0}")]
     Config(&'static str),
     /// The kernel did not take the program. Nothing stays loaded.
-    #[error("loading the XDP program: {0}")]
+    #[error("loading the XDP program: {0:#}")]
     Load(#[source] libbpf_rs::Error),
     /// There is no such interface in this network namespace. Nothing was attached.
     #[error("interface {interface}: {source}")]
@@ -75,7 +75,7 @@ pub enum XdpError {
         reason: String,
     },
     /// A map refused. It is unchanged.
-    #[error("{operation}: {source}")]
+    #[error("{operation}: {source:#}")]
     Map {
         /// What was attempted.
         operation: &'static str,

@@ -232,3 +232,19 @@ fn settings_and_map_entries_that_can_not_work_are_refused() {
     assert!(matches!(filter.register_socket(256, xdp_socket().as_fd()), Err(XdpError::Map { .. })));
     assert!(matches!(filter.test_run(&[0; 13]), Err(XdpError::TestRun(_))));
 }
+
+/// `port = "auto"` falls back to UDP on this error, and people read it.
+#[test]
+fn without_rights_the_error_says_so() {
+    if skipped_without_rights("without_rights_the_error_says_so") {
+        return;
+    }
+    let nobody = std::thread::spawn(|| {
+        // Of this thread only: user ids are a thread's in Linux, and its capabilities go with them.
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+        Filter::load(&config(V4.0, V4.1)).map(|_| ()).unwrap_err()
+    });
+    let error = nobody.join().unwrap();
+    assert!(matches!(error, XdpError::Load(_)));
+    assert!(error.to_string().contains("Operation not permitted"), "{error}");
+}
