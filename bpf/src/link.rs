@@ -4,12 +4,19 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::libbpf_sys;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use crate::filter::Filter;
 use crate::{Config, XdpError};
+
+/// How long to go on trying an interface that is taken. A killed daemon's program goes when the kernel has torn its process
+/// down, some milliseconds after the signal: a successor that is started at once must not fail for that.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+const BUSY_RETRY: Duration = Duration::from_millis(5);
 
 /// Where the caller wants the program attached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,7 +73,7 @@ impl XdpProgram {
     /// Loads the program and attaches it to `interface` (of the calling thread's network namespace).
     ///
     /// # Errors
-    /// [`XdpError`]; nothing stays behind.
+    /// [`XdpError`]; nothing stays behind. That another program is attached is said after a second only.
     pub fn attach(interface: &str, config: &Config, mode: Mode) -> Result<XdpProgram, XdpError> {
         let index = interface_index(interface)
             .map_err(|source| XdpError::Interface { interface: interface.to_owned(), source })?;
@@ -76,25 +83,35 @@ impl XdpProgram {
             Mode::Driver => (&[AttachedMode::Driver], "asked for"),
             Mode::Generic => (&[AttachedMode::Generic], "asked for"),
         };
-        let mut refusals = Vec::new();
-        for &mode in candidates {
-            match create_link(&filter, index, mode) {
-                Ok(link) => {
-                    let reason = if refusals.is_empty() { asked.to_owned() } else { refusals.join("; ") };
-                    let interface = interface.to_owned();
-                    return Ok(XdpProgram {
-                        filter,
-                        _link: link,
-                        interface,
-                        local: config.local,
-                        mode,
-                        reason,
-                    });
+        let deadline = Instant::now() + BUSY_PATIENCE;
+        loop {
+            let mut refusals = Vec::new();
+            let mut busy = false;
+            for &mode in candidates {
+                match create_link(&filter, index, mode) {
+                    Ok(link) => {
+                        let reason = if refusals.is_empty() { asked.to_owned() } else { refusals.join("; ") };
+                        let (interface, local) = (interface.to_owned(), config.local);
+                        return Ok(XdpProgram { filter, _link: link, interface, local, mode, reason });
+                    }
+                    Err(error) => {
+                        refusals.push(format!("{mode}: {}", explain(&error)));
+                        // An interface that is taken says nothing about the mode: a lesser one would only be luckier.
+                        busy = is_busy(&error);
+                        if busy {
+                            break;
+                        }
+                    }
                 }
-                Err(error) => refusals.push(format!("{mode}: {}", explain(&error))),
             }
+            if !busy || Instant::now() >= deadline {
+                return Err(XdpError::Attach {
+                    interface: interface.to_owned(),
+                    reason: refusals.join("; "),
+                });
+            }
+            thread::sleep(BUSY_RETRY);
         }
-        Err(XdpError::Attach { interface: interface.to_owned(), reason: refusals.join("; ") })
     }
 
     /// Sends the cluster's frames that arrive on `queue` to an AF_XDP socket: see [`Filter::register_socket`].
@@ -166,10 +183,15 @@ fn interface_index(interface: &str) -> io::Result<i32> {
     i32::try_from(index).map_err(io::Error::other)
 }
 
+/// Another program is there: in this mode, or (`EEXIST`) in another one.
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::AlreadyExists)
+}
+
 /// What the kernel's error means here.
 fn explain(error: &io::Error) -> String {
     let meaning = match error.kind() {
-        io::ErrorKind::ResourceBusy | io::ErrorKind::AlreadyExists => "another XDP program is attached",
+        _ if is_busy(error) => "another XDP program is attached",
         io::ErrorKind::Unsupported => "the driver has no XDP",
         io::ErrorKind::PermissionDenied => "CAP_NET_ADMIN and CAP_BPF are needed",
         io::ErrorKind::InvalidInput => "the interface's MTU or features forbid it",

@@ -79,9 +79,9 @@ fn a_killed_process_leaves_nothing_attached() {
             matches!(veth.on(1, attach), Err(XdpError::Attach { .. })),
             "while it lives, the interface is taken: else this test proves nothing"
         );
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
+        child.kill().unwrap(); // SIGKILL; the successor does not wait for the process to be gone
         open_xdp(&veth, 1, false, PORT_BASE, Mode::Driver, 0);
+        child.wait().unwrap();
     }
 }
 
@@ -198,7 +198,17 @@ fn a_link_that_was_down_carries_frames_again() {
         }
         fixture.ports[0].stats().frames.check().unwrap();
         fixture.veth.as_ref().unwrap().set_link(side, true);
-        // What waited may arrive or be lost, as on any wire; then all is as before.
+        if side == 0 {
+            // The own link was down: the frames waited, and leave with a flush, without a new one to push them.
+            let mut arrived = 0;
+            let deadline = Instant::now() + PATIENCE;
+            while arrived < 10 {
+                assert!(Instant::now() < deadline, "{arrived} of 10 left: {:?}", fixture.ports[0].stats());
+                fixture.ports[0].flush().unwrap();
+                arrived += fixture.ports[1].receive(64, &mut |_| {}).unwrap();
+            }
+        }
+        // The other's link was down: they may be lost, as on any wire. Then all is as before.
         let deadline = Instant::now() + PATIENCE;
         let mut last = Vec::new();
         while last != frame(u32::MAX, 1) {
