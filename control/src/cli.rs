@@ -1,5 +1,6 @@
 //! The command line of `latticed`.
 
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ const EXIT_FAILED: u8 = 1;
 /// First UDP port that `--dev` tries.
 const DEV_BASE_PORT: u16 = 17_400;
 /// How many places `--dev` looks for free UDP ports at.
-const DEV_PORT_ATTEMPTS: u16 = 64;
+const DEV_PORT_PLACES: u32 = 256;
 
 /// Replicates shared state between hosts without a leader; applications read it from shared memory.
 #[derive(Parser)]
@@ -105,7 +106,11 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 /// Runs the daemon, logging to standard error; `LATTICED_LOG` filters (as `info`, or `lattice_control=debug`).
 fn run(config: Config, options: Options) -> ExitCode {
     let filter = EnvFilter::try_from_env("LATTICED_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .finish();
     // It is only ever set here; were it set before, that one would be used.
     let _ = tracing::subscriber::set_global_default(subscriber);
     match daemon::run(config, options) {
@@ -121,13 +126,13 @@ fn dev_config() -> Result<Config, StartError> {
 }
 
 /// The first of some places where as many UDP ports as there are shards are free on loopback, so that two users of one
-/// machine can both develop. If another process takes one in between, opening the ports says so.
+/// machine can both develop. The search begins at a place that depends on the process id, so that two daemons that start
+/// together look at different ones; if another process takes a port in between all the same, opening it says so.
 fn free_base_port() -> u16 {
     let shards = Config::dev(PathBuf::new(), DEV_BASE_PORT).cluster.shards;
+    let base_of = |place: u32| DEV_BASE_PORT + u16::try_from(place % DEV_PORT_PLACES).unwrap_or(0) * shards;
     let free =
         |base: u16| (base..base + shards).all(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
-    (0..DEV_PORT_ATTEMPTS)
-        .map(|place| DEV_BASE_PORT + place * shards)
-        .find(|&base| free(base))
-        .unwrap_or(DEV_BASE_PORT)
+    let first = std::process::id() % DEV_PORT_PLACES;
+    (first..first + DEV_PORT_PLACES).map(base_of).find(|&base| free(base)).unwrap_or(DEV_BASE_PORT)
 }

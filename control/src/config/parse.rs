@@ -19,6 +19,8 @@ const MAX_TIMER_MS: u64 = 3_600_000;
 
 const NAME_RULE: &str = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
 const NODE_ID_RULE: &str = "an integer from 1 to 65534, different on every node";
+const DIRECTORY_RULE: &str =
+    "an absolute path without white space, best on tmpfs, such as \"/dev/shm/latticed/host-a\"";
 const ADDRESS_RULE: &str = "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\"";
 
 /// Parses the text. What is wrong goes to the report; the value is only of use when that stayed empty.
@@ -111,14 +113,12 @@ fn workers(mut section: Section<'_, '_>) -> Workers {
 
 fn paths(mut section: Section<'_, '_>, node_name: &str) -> Paths {
     let directory = section
-        .string(
-            "directory",
-            "an absolute path, best on tmpfs, such as \"/dev/shm/latticed/host-a\"",
-            |text| {
-                let path = PathBuf::from(text);
-                (path.is_absolute() && !text.contains('\0')).then_some(path)
-            },
-        )
+        .string("directory", DIRECTORY_RULE, |text| {
+            let path = PathBuf::from(text);
+            // It stands in the `ready` line, whose fields are told apart by white space.
+            let printable = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+            (path.is_absolute() && printable).then_some(path)
+        })
         .unwrap_or_else(|| defaults::directory(node_name));
     section.finish();
     Paths { directory }

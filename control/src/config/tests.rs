@@ -95,6 +95,10 @@ fn each_mistake_is_told_with_its_line() {
             "[paths]\ndirectory = \"relative\"",
             "8: paths.directory: is \"relative\"; expected an absolute path",
         ),
+        (
+            "[paths]\ndirectory = \"/a b\"",
+            "8: paths.directory: is \"/a b\"; expected an absolute path without white",
+        ),
         ("[timers]\nheartbeat_ms = 600", "7: timers.peer_timeout_ms: is 1000, with a heartbeat each 600 ms"),
         (
             "[timers]\nmin_rto_ms = 300",

@@ -20,6 +20,11 @@ use crate::config::Config;
 /// Longest time from a signal to the end: the workers' own drain and some scheduling.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longest time from a worker's start to its first heartbeat.
+const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks for it.
+const HEARTBEAT_POLL: Duration = Duration::from_micros(200);
+
 /// What is not in the configuration file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -98,8 +103,9 @@ async fn start(
         );
         tasks.spawn(neighbours.await?.run());
     }
-    let listener = admin::listen(&config.paths.socket())?;
     let reader = open_own_segment(&config.paths.segment())?;
+    wait_for_heartbeats(&workers, &reader).await?;
+    let listener = admin::listen(&config.paths.socket())?;
     let daemon = Arc::new(Daemon {
         config,
         identity,
@@ -116,6 +122,21 @@ async fn start(
     });
     tasks.spawn(admin::serve(Arc::clone(&daemon), listener));
     Ok(Running { daemon, tasks })
+}
+
+/// Waits until every worker has given its first sign of life: a segment that is READY before would look dead to clients.
+async fn wait_for_heartbeats(workers: &Workers, reader: &Reader) -> Result<(), StartError> {
+    let deadline = Instant::now() + FIRST_HEARTBEAT_TIMEOUT;
+    for worker in 0..workers.count() {
+        while reader.heartbeat_age_ns(worker, lattice_segment::monotonic_ns()) == u64::MAX {
+            if Instant::now() >= deadline || workers.finished().is_some() {
+                let reason = "it gave no sign of life; its core may be taken: try other workers.cores, or idle = \"yield\"";
+                return Err(StartError::Worker { worker, reason: reason.to_owned() });
+            }
+            tokio::time::sleep(HEARTBEAT_POLL).await;
+        }
+    }
+    Ok(())
 }
 
 fn open_own_segment(path: &Path) -> Result<Reader, StartError> {
