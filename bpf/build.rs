@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .source(SOURCE)
         .clang_args(clang_args)
         .build_and_generate(out.join("latticed.skel.rs"))
-        .map_err(|error| format!("{error:#} (Debian packages: clang libbpf-dev linux-libc-dev)"))?;
+        .map_err(|error| format!("{error:#} (Debian packages: clang linux-libc-dev)"))?;
 
     println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-changed=src/limits.rs");
