@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 /// A worker that misses a wake-up sleeps this long: the tests would run into `BOUND` first.
 const FOREVER: Idle = Idle::Sleep { spin_ns: 0, max_sleep_ns: 600_000_000_000 };
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(5);
 
 /// No timer of an engine ends a sleep either, but that of acknowledgements.
 fn quiet() -> EngineTimers {
-    const LONG_NS: u64 = 200_000_000_000;
+    const LONG_NS: u64 = 8_000_000_000;
     EngineTimers {
         heartbeat_ns: LONG_NS,
         hello_ns: LONG_NS,
