@@ -34,6 +34,10 @@ impl Idle {
     pub const SLEEP: Idle = Idle::Sleep { spin_ns: 50_000, max_sleep_ns: 20_000_000 };
 }
 
+/// Going to sleep and waking up takes tens of microseconds, and the kernel's timers have a slack of 50 (prctl(2),
+/// PR_SET_TIMERSLACK): what is due sooner than this is waited for awake.
+const NOT_WORTH_A_SLEEP_NS: u64 = 100_000;
+
 /// What to do after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -73,11 +77,11 @@ impl Idler {
             Idle::Yield => Rest::Yield,
             Idle::Sleep { spin_ns, max_sleep_ns } => {
                 let since_ns = *self.idle_since_ns.get_or_insert(now_ns);
-                let timeout_ns = deadline_ns.saturating_sub(now_ns).min(max_sleep_ns);
-                if now_ns.saturating_sub(since_ns) < spin_ns || timeout_ns == 0 {
+                let until_deadline_ns = deadline_ns.saturating_sub(now_ns);
+                if now_ns.saturating_sub(since_ns) < spin_ns || until_deadline_ns < NOT_WORTH_A_SLEEP_NS {
                     Rest::Spin
                 } else {
-                    Rest::Sleep { timeout_ns }
+                    Rest::Sleep { timeout_ns: until_deadline_ns.min(max_sleep_ns) }
                 }
             }
         }
@@ -88,7 +92,7 @@ impl Idler {
 mod tests {
     use super::*;
 
-    const SLEEP: Idle = Idle::Sleep { spin_ns: 100, max_sleep_ns: 1_000 };
+    const SLEEP: Idle = Idle::Sleep { spin_ns: 100, max_sleep_ns: 1_000_000 };
 
     #[test]
     fn sleeps_only_after_the_spin_and_never_past_a_deadline() {
@@ -96,9 +100,10 @@ mod tests {
         assert_eq!(idler.after_turn(0, true, u64::MAX), Rest::No);
         assert_eq!(idler.after_turn(10, false, u64::MAX), Rest::Spin);
         assert_eq!(idler.after_turn(109, false, u64::MAX), Rest::Spin);
-        assert_eq!(idler.after_turn(110, false, u64::MAX), Rest::Sleep { timeout_ns: 1_000 });
-        assert_eq!(idler.after_turn(110, false, 300), Rest::Sleep { timeout_ns: 190 });
-        assert_eq!(idler.after_turn(300, false, 300), Rest::Spin, "a timer is due: no sleep");
+        assert_eq!(idler.after_turn(110, false, u64::MAX), Rest::Sleep { timeout_ns: 1_000_000 });
+        assert_eq!(idler.after_turn(110, false, 300_110), Rest::Sleep { timeout_ns: 300_000 });
+        assert_eq!(idler.after_turn(110, false, 50_000), Rest::Spin, "due too soon to sleep");
+        assert_eq!(idler.after_turn(300, false, 300), Rest::Spin, "due now");
     }
 
     #[test]
