@@ -48,6 +48,12 @@ impl Lane {
         self.collect_refusals();
         let ticket = self.producer.submit(submission)?;
         self.submitted = ticket.0;
+        if let Some(wakeup) = &self.wakeup
+            && self.producer.consumer_sleeps()
+        {
+            // Fails only if it is signalled already (EAGAIN) or the daemon is gone; the latter is noticed elsewhere.
+            let _ = write(wakeup, &1u64.to_ne_bytes());
+        }
         Ok(self.submitted)
     }
 

@@ -5,7 +5,7 @@ mod fake;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use fake::{FakeDaemon, SUBMISSION_SLOTS, State};
+use fake::{FakeDaemon, SUBMISSION_SLOTS, State, until};
 use lattice_client::{Client, Error, Kind, Refusal};
 use lattice_segment::codes;
 
@@ -201,6 +201,17 @@ fn a_full_ring_refuses_and_what_was_accepted_is_applied_exactly() {
     daemon.knobs.deaf.store(false, SeqCst);
     client.barrier(SOON).unwrap();
     assert_eq!(counter.get().unwrap(), 1 + accepted as i64);
+}
+
+#[test]
+fn a_write_wakes_the_sleeping_worker_that_owns_the_key() {
+    let (_dir, daemon, client) = daemon(2);
+    daemon.knobs.sleepy.store(true, SeqCst);
+    // Each write finds the daemon asleep, and nobody else would wake it.
+    for index in 0..16 {
+        until("asleep", || daemon.knobs.asleep.load(SeqCst));
+        client.counter(format!("counter/{index}")).unwrap().add_wait(1, SOON).unwrap();
+    }
 }
 
 #[test]

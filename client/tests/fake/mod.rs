@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lattice_segment::{
-    CellId, RingConfig, RingConsumer, Segment, SegmentConfig, Submission, SubmitOp, Target, Writer,
-    create_rings, key_hash, layout, monotonic_ns, shard_of, worker_of,
+    CellId, RingConfig, RingConsumer, Segment, SegmentConfig, Submission, SubmitOp, Target, Verdict, Writer,
+    codes, create_rings, key_hash, layout, monotonic_ns, shard_of, worker_of,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -49,6 +49,10 @@ pub struct Knobs {
     pub drop_clients: AtomicBool,
     /// Accept clients, but never reply.
     pub mute: AtomicBool,
+    /// Sleep on the eventfds between two looks at the rings, as a worker with idle strategy `sleep` does.
+    pub sleepy: AtomicBool,
+    /// Set while it sleeps.
+    pub asleep: AtomicBool,
     /// How many have been attached.
     pub attached: AtomicU64,
     stop: AtomicBool,
@@ -141,7 +145,7 @@ impl Drop for FakeDaemon {
 struct Connection {
     stream: UnixStream,
     consumers: Vec<RingConsumer>,
-    _wakeups: Vec<OwnedFd>,
+    wakeups: Vec<OwnedFd>,
 }
 
 pub struct Server {
@@ -169,7 +173,30 @@ impl Server {
             if !self.knobs.deaf.load(SeqCst) {
                 self.poll_rings();
             }
+            if self.knobs.sleepy.load(SeqCst) {
+                self.sleep_until_woken();
+            }
             std::thread::yield_now();
+        }
+    }
+
+    /// Leaves the rings alone until a client knocks; stays awake if one has written since the last look.
+    fn sleep_until_woken(&mut self) {
+        let consumers = self.clients.iter_mut().flat_map(|client| &mut client.consumers);
+        let is_awake = consumers.fold(false, |awake, consumer| consumer.prepare_sleep() | awake);
+        let mut knock = [0u8; 8];
+        let wakeups = || self.clients.iter().flat_map(|client| &client.wakeups);
+        self.knobs.asleep.store(!is_awake, SeqCst);
+        while !is_awake
+            && !self.knobs.stop.load(SeqCst)
+            && !wakeups().any(|wakeup| rustix::io::read(wakeup, &mut knock[..]).is_ok())
+        {
+            self.beat();
+            std::thread::yield_now();
+        }
+        self.knobs.asleep.store(false, SeqCst);
+        for consumer in self.clients.iter_mut().flat_map(|client| &mut client.consumers) {
+            consumer.wake();
         }
     }
 
@@ -194,7 +221,7 @@ impl Server {
         let mut descriptors = vec![rings.as_fd()];
         descriptors.extend(wakeups.iter().map(AsFd::as_fd));
         send_with_descriptors(&stream, reply.as_bytes(), &descriptors);
-        self.clients.push(Connection { stream, consumers, _wakeups: wakeups });
+        self.clients.push(Connection { stream, consumers, wakeups });
         self.knobs.attached.fetch_add(1, SeqCst);
     }
 
@@ -211,7 +238,7 @@ impl Server {
             for worker in 0..self.writers.len() {
                 let polled = client.consumers[worker].poll(256, &mut |submission| match refuse_code {
                     0 => self.apply(worker, submission),
-                    code => Err(code),
+                    code => Verdict::Refused(code),
                 });
                 if polled.is_err() {
                     return false;
@@ -224,13 +251,13 @@ impl Server {
         self.clients = clients;
     }
 
-    fn apply(&mut self, worker: usize, submission: &Submission<'_>) -> Result<(), u16> {
+    fn apply(&mut self, worker: usize, submission: &Submission<'_>) -> Verdict {
         let mut buffer = [0u8; layout::MAX_KEY_BYTES];
         let key = match submission.target {
             Target::Key(key) => key,
             Target::Cell { cell, generation } => {
                 let found = self.writers[worker].describe(cell, generation, &mut buffer);
-                let found = found.ok_or(lattice_segment::codes::STALE_CELL)?;
+                let Some(found) = found else { return Verdict::Refused(codes::STALE_CELL) };
                 &buffer[..found.key_len]
             }
         };
@@ -252,18 +279,18 @@ impl Server {
                 self.state.sets.entry(key.clone()).or_default().remove(submission.data);
                 let cell = self.cell(kind, &key);
                 self.writers[worker].set_remove(cell, submission.data).expect("room");
-                return Ok(());
+                return Verdict::Applied;
             }
             SubmitOp::SetClear => {
                 let cell = self.cell(kind, &key);
                 for element in std::mem::take(self.state.sets.entry(key).or_default()) {
                     self.writers[worker].set_remove(cell, &element).expect("room");
                 }
-                return Ok(());
+                return Verdict::Applied;
             }
         }
         self.publish(kind, &key);
-        Ok(())
+        Verdict::Applied
     }
 
     fn cell(&mut self, kind: u8, key: &[u8]) -> CellId {
