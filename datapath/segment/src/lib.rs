@@ -74,7 +74,9 @@ mod writer;
 pub use error::{Full, OpenError, ReadError, SegmentError, Stale};
 #[cfg(not(loom))]
 pub use reader::{CellRef, Lookup, Reader, State};
-pub use ring::{RingConfig, RingError, RingFault, Submission, SubmitError, SubmitOp, Target, Ticket, codes};
+pub use ring::{
+    RingConfig, RingError, RingFault, Submission, SubmitError, SubmitOp, Target, Ticket, Verdict, codes,
+};
 #[cfg(not(loom))]
 pub use ring::{RingConsumer, RingProducer, create_rings};
 #[cfg(not(loom))]
@@ -105,3 +107,12 @@ pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
+
+/// Readers are shared between threads; writers and ring ends move between them.
+#[cfg(not(loom))]
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn moved<T: Send>() {}
+    shared::<Reader>();
+    moved::<(Segment, Writer, ChangeCursor, RingConsumer, RingProducer)>();
+};

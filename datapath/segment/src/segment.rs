@@ -24,6 +24,7 @@ use crate::mapping::Mapping;
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::writer::Writer;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -80,9 +81,8 @@ impl Segment {
         }
         close_predecessor(&config.path)?;
         let geometry = Geometry::plan(counts);
-        let mut temporary = config.path.as_os_str().to_owned();
-        temporary.push(format!(".{:016x}.tmp", identity.incarnation));
-        let temporary = PathBuf::from(temporary);
+        let temporary = temporary_path(&config.path, std::process::id());
+        remove_leftovers(&config.path);
         let built = build(&temporary, &config.path, &geometry, &identity);
         if built.is_err() {
             // Best effort: the first error is the one to report.
@@ -210,6 +210,31 @@ fn close_predecessor(path: &Path) -> Result<(), SegmentError> {
         set_state(&mapping, STATE_CLOSED);
     }
     Ok(())
+}
+
+fn temporary_path(path: &Path, pid: u32) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{pid}.tmp"));
+    PathBuf::from(temporary)
+}
+
+/// Removes temporary files of daemons that were killed while they built a segment: they hold memory. Those of other living
+/// processes stay; one of this process's own number is a former bearer's. Best effort: building reports what matters.
+fn remove_leftovers(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+        return;
+    };
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let pid = found
+            .to_str()
+            .and_then(|found| found.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
+        let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        if pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn build(

@@ -99,6 +99,7 @@ fn the_document_has_every_field_where_the_code_has_it() {
             submission_head,
             applied,
             completion_tail,
+            sleeping,
             daemon_reserved
         ]
     );

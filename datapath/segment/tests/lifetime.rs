@@ -41,6 +41,32 @@ fn a_restart_closes_the_predecessor_and_replaces_it() {
 }
 
 #[test]
+fn leftovers_of_killed_daemons_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let parent = config.path.parent().unwrap();
+    std::fs::create_dir_all(parent).unwrap();
+    let own = std::process::id();
+    let living = std::os::unix::process::parent_id();
+    // Greater than any process number (pid_max is at most 2^22).
+    for name in [format!("segment.{own}.tmp"), "segment.4194305.tmp".into()] {
+        std::fs::write(parent.join(name), b"half").unwrap();
+    }
+    let kept = [format!("segment.{living}.tmp"), "segment.x.tmp".into(), "other.4194305.tmp".into()];
+    for name in &kept {
+        std::fs::write(parent.join(name), b"not ours").unwrap();
+    }
+    let _segment = Segment::create(&config).unwrap();
+    let mut left: Vec<_> =
+        std::fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    let mut expected: Vec<_> = kept.iter().map(std::ffi::OsString::from).collect();
+    expected.push("segment".into());
+    expected.sort();
+    assert_eq!(left, expected);
+}
+
+#[test]
 fn the_header_says_who_it_is() {
     let world = world(|_| {});
     let reader = world.reader();

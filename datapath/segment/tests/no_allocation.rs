@@ -3,7 +3,9 @@
 
 mod support;
 
-use lattice_segment::{RingConfig, RingProducer, Submission, SubmitOp, Target, create_rings, key_hash};
+use lattice_segment::{
+    RingConfig, RingProducer, Submission, SubmitOp, Target, Verdict, create_rings, key_hash,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use support::world;
@@ -89,7 +91,7 @@ fn polling_a_ring_allocates_nothing() {
         let taken = consumer
             .poll(64, &mut |submission| {
                 bytes += submission.data.len();
-                if round % 5 == 0 { Err(1) } else { Ok(()) }
+                if round % 5 == 0 { Verdict::Refused(1) } else { Verdict::Applied }
             })
             .unwrap();
         assert_eq!(taken, 1);

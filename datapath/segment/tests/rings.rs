@@ -3,7 +3,7 @@
 
 use lattice_segment::{
     RingConfig, RingConsumer, RingError, RingFault, RingProducer, Submission, SubmitError, SubmitOp, Target,
-    Ticket, create_rings,
+    Ticket, Verdict, create_rings,
 };
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -76,7 +76,7 @@ proptest! {
                     let (expected, fails) = queued.pop_front().unwrap();
                     assert_eq!(*seen, expected.borrow());
                     taken += 1;
-                    if fails { failures.push_back(taken); Err(taken as u16) } else { Ok(()) }
+                    if fails { failures.push_back(taken); Verdict::Refused(taken as u16) } else { Verdict::Applied }
                 }).unwrap();
                 prop_assert!(count > 0);
                 prop_assert!(producer.applied() < taken, "shown before complete");
@@ -112,7 +112,7 @@ proptest! {
         let result = consumer.poll(1000, &mut |submission| {
             calls += 1;
             assert!(submission.data.len() <= 1024 && (1..=5).contains(&submission.kind));
-            Ok(())
+            Verdict::Applied
         });
         prop_assert!(calls <= 32);
         match result {
@@ -149,17 +149,17 @@ fn each_contradiction_has_its_fault() {
         let (fd, mut consumer, _producer) = one();
         poke(&fd, SLOTS, header);
         poke(&fd, TAIL, tail);
-        assert_eq!(consumer.poll(64, &mut |_| Ok(())), Err(fault), "{header:#x} {tail}");
+        assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Err(fault), "{header:#x} {tail}");
     }
     let (fd, mut consumer, _producer) = one();
     poke(&fd, SLOTS, header(1, 1, 1, 1, 0));
     poke(&fd, SLOTS + 16, 5);
     poke(&fd, TAIL, 1);
-    assert_eq!(consumer.poll(64, &mut |_| Ok(())), Err(RingFault::BadReserved));
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Err(RingFault::BadReserved));
     let (fd, mut consumer, mut producer) = one();
     producer.submit(&addition(1)).unwrap();
     poke(&fd, COMPLETION_HEAD, 1);
-    assert_eq!(consumer.poll(64, &mut |_| Ok(())), Err(RingFault::CompletionIndex));
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Err(RingFault::CompletionIndex));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_fault_leaves_the_earlier_submissions_applied() {
     let mut sum = 0;
     let result = consumer.poll(64, &mut |submission| {
         sum += submission.amount;
-        Ok(())
+        Verdict::Applied
     });
     assert_eq!((result, sum, consumer.taken()), (Err(RingFault::BadLength), 1, 1));
 }
@@ -181,20 +181,20 @@ fn untaken_failures_stop_only_this_ring() {
     let (_fd, mut consumer, mut producer) = one();
     for _ in 0..32 {
         producer.submit(&addition(1)).unwrap();
-        assert_eq!(consumer.poll(64, &mut |_| Err(3)), Ok(1));
+        assert_eq!(consumer.poll(64, &mut |_| Verdict::Refused(3)), Ok(1));
     }
     consumer.complete();
     producer.submit(&addition(1)).unwrap();
     assert_eq!(consumer.poll(64, &mut |_| panic!("no room to fail")), Ok(0));
     assert_eq!(producer.take_failure(), Some((Ticket(1), 3)));
-    assert_eq!(consumer.poll(64, &mut |_| Ok(())), Ok(1));
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Ok(1));
     // The budget bounds a poll, but one submission always goes.
     for _ in 0..10 {
         producer.submit(&addition(1)).unwrap();
     }
-    assert_eq!(consumer.poll(4, &mut |_| Ok(())), Ok(4));
-    assert_eq!(consumer.poll(0, &mut |_| Ok(())), Ok(0));
-    assert_eq!(consumer.poll(64, &mut |_| Ok(())), Ok(6));
+    assert_eq!(consumer.poll(4, &mut |_| Verdict::Applied), Ok(4));
+    assert_eq!(consumer.poll(0, &mut |_| Verdict::Applied), Ok(0));
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Ok(6));
     let data = [0; 1024];
     let long = Submission {
         op: SubmitOp::RegisterSet,
@@ -204,7 +204,51 @@ fn untaken_failures_stop_only_this_ring() {
         data: &data,
     };
     producer.submit(&long).unwrap();
-    assert_eq!(consumer.poll(1, &mut |_| Ok(())), Ok(1));
+    assert_eq!(consumer.poll(1, &mut |_| Verdict::Applied), Ok(1));
+}
+
+#[test]
+fn a_submission_that_has_to_wait_comes_first_and_once() {
+    let (fd, mut consumer, mut producer) = one();
+    for amount in 1..=3 {
+        producer.submit(&addition(amount)).unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut wait_for_two = |submission: &Submission<'_>| {
+        seen.push(submission.amount);
+        if submission.amount == 2 { Verdict::Retry } else { Verdict::Applied }
+    };
+    assert_eq!(consumer.poll(64, &mut wait_for_two), Ok(1));
+    assert_eq!(consumer.poll(64, &mut wait_for_two), Ok(0));
+    consumer.complete();
+    assert_eq!(producer.applied(), 1);
+    assert_eq!(
+        consumer.poll(64, &mut |submission| {
+            seen.push(submission.amount);
+            Verdict::Refused(8)
+        }),
+        Ok(2)
+    );
+    consumer.complete();
+    assert_eq!((producer.applied(), producer.take_failure()), (3, Some((Ticket(2), 8))));
+    assert_eq!(seen, [1, 2, 2, 2, 3]);
+    // What the client changes while it waits is judged again.
+    producer.submit(&addition(4)).unwrap();
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Retry), Ok(0));
+    poke(&fd, SLOTS + 3 * 64, 0);
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Err(RingFault::BadLength));
+}
+
+#[test]
+fn a_sleeping_worker_says_so() {
+    let (_fd, mut consumer, mut producer) = one();
+    assert!(!producer.consumer_sleeps());
+    assert!(!consumer.prepare_sleep());
+    assert!(producer.consumer_sleeps());
+    consumer.wake();
+    assert!(!producer.consumer_sleeps());
+    producer.submit(&addition(1)).unwrap();
+    assert!(consumer.prepare_sleep(), "there is something to do");
 }
 
 #[test]
@@ -264,7 +308,7 @@ fn two_threads_count_every_addition_once() {
             let taken = consumer.poll(16, &mut |submission| {
                 assert_eq!(*submission, addition(next));
                 next += 1;
-                Ok(())
+                Verdict::Applied
             });
             consumer.complete();
             if taken == Ok(0) {

@@ -1,12 +1,18 @@
 //! One poll of a client's ring: bounded work, nothing believed.
 //!
-//! A burst ends when the budget is spent, the client has no more, or no failure entry is free. A contradiction in the
+//! A burst ends when the budget is spent, the client has no more, no failure entry is free, or a submission has to wait
+//! ([`Verdict::Retry`]: it stays where it is and comes first in the next burst). A contradiction in the
 //! client's words ends it for good: the state keeps the fault, and what came before stands.
 
 use super::completion;
+use super::layout::SLEEPING;
 use super::part::RingPart;
 use super::submission::{self, CopiedOut};
-use super::{RingFault, Submission, Ticket};
+use super::{RingFault, Submission, Ticket, Verdict};
+use crate::sync::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
 /// What the daemon remembers of a ring; the client cannot reach it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +38,7 @@ pub fn poll(
     state: &mut ConsumerState,
     copy: &mut CopiedOut,
     budget_slots: usize,
-    apply: &mut dyn FnMut(&Submission<'_>) -> Result<(), u16>,
+    apply: &mut dyn FnMut(&Submission<'_>) -> Verdict,
 ) -> Result<usize, RingFault> {
     if let Some(fault) = state.fault {
         return Err(fault);
@@ -52,7 +58,7 @@ fn take_burst(
     state: &mut ConsumerState,
     copy: &mut CopiedOut,
     budget_slots: u64,
-    apply: &mut dyn FnMut(&Submission<'_>) -> Result<(), u16>,
+    apply: &mut dyn FnMut(&Submission<'_>) -> Verdict,
 ) -> Result<(), RingFault> {
     let mut available = submission::available(part, state.head)?;
     if available == 0 || budget_slots == 0 {
@@ -80,10 +86,13 @@ fn take_burst(
                 break;
             }
         };
+        if outcome == Verdict::Retry {
+            break;
+        }
         state.head = state.head.wrapping_add(slots);
         state.applied += 1;
         (spent, available) = (spent + slots, available - slots);
-        if let Err(code) = outcome {
+        if let Verdict::Refused(code) = outcome {
             completion::fill(part, state.completion_tail, Ticket(state.applied), code);
             state.completion_tail = state.completion_tail.wrapping_add(1);
             room -= 1;
@@ -102,4 +111,26 @@ pub fn complete(part: RingPart<'_>, state: &mut ConsumerState) {
         completion::publish(part, state.completion_tail, state.applied);
         state.shown = state.applied;
     }
+}
+
+/// `RingConsumer::prepare_sleep` on words.
+pub fn prepare_sleep(part: RingPart<'_>, state: &ConsumerState) -> bool {
+    part.line(SLEEPING).store(1, Relaxed);
+    // ORDER ring-sleep: the fence pairs with the one in `consumer_sleeps`. Each side stores, fences, loads: either the
+    // submission is seen here or the flag is seen there.
+    fence(SeqCst);
+    state.fault.is_none() && submission::available(part, state.head) != Ok(0)
+}
+
+/// `RingConsumer::wake` on words. Relaxed: a client that sees the old value only wakes a worker that is awake.
+pub fn wake(part: RingPart<'_>) {
+    part.line(SLEEPING).store(0, Relaxed);
+}
+
+/// `RingProducer::consumer_sleeps` on words.
+#[inline]
+pub fn consumer_sleeps(part: RingPart<'_>) -> bool {
+    // ORDER ring-sleep: the fence pairs with the one in `prepare_sleep`.
+    fence(SeqCst);
+    part.line(SLEEPING).load(Relaxed) != 0
 }

@@ -8,7 +8,7 @@
 use super::burst::{self, ConsumerState};
 use super::shared::SharedRings;
 use super::submission::CopiedOut;
-use super::{RingFault, Submission};
+use super::{RingFault, Submission, Verdict};
 
 /// The daemon's end of one worker's ring pair. Everything in it is hostile input.
 #[derive(Debug)]
@@ -35,12 +35,13 @@ impl RingConsumer {
     }
 
     /// Hands submissions to `apply`, of at most `budget_slots` slots together (one submission at least, so that a small
-    /// budget cannot stall a long one); returns how many. `Err(code)` from `apply` becomes a failure entry. Stops early
-    /// when the client leaves no free failure entry. After a fault every call returns it again.
+    /// budget cannot stall a long one); returns how many. A refusal by `apply` becomes a failure entry. Stops early
+    /// when the client leaves no free failure entry, and at a submission that `apply` wants to see again: that one is not
+    /// taken and comes first next time. After a fault every call returns it again.
     pub fn poll(
         &mut self,
         budget_slots: usize,
-        apply: &mut dyn FnMut(&Submission<'_>) -> Result<(), u16>,
+        apply: &mut dyn FnMut(&Submission<'_>) -> Verdict,
     ) -> Result<usize, RingFault> {
         let Some(part) = self.rings.part(self.worker) else { return Ok(0) };
         burst::poll(part, &mut self.state, &mut self.copy, budget_slots, apply)
@@ -50,6 +51,18 @@ impl RingConsumer {
     pub fn complete(&mut self) {
         if let Some(part) = self.rings.part(self.worker) {
             burst::complete(part, &mut self.state);
+        }
+    }
+
+    /// Asks the client to wake the worker from here on. True if there is something to poll already: then do not sleep.
+    pub fn prepare_sleep(&mut self) -> bool {
+        self.rings.part(self.worker).is_some_and(|part| burst::prepare_sleep(part, &self.state))
+    }
+
+    /// The worker is awake: the client need not wake it.
+    pub fn wake(&mut self) {
+        if let Some(part) = self.rings.part(self.worker) {
+            burst::wake(part);
         }
     }
 }

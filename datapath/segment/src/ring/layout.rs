@@ -65,8 +65,10 @@ pub struct RingLinesLayout {
     pub applied: u64,
     /// Daemon: failure entries ever filled.
     pub completion_tail: u64,
+    /// Daemon: not 0 while the worker sleeps and wants to be woken.
+    pub sleeping: u64,
     /// Zero.
-    pub daemon_reserved: [u64; 13],
+    pub daemon_reserved: [u64; 12],
 }
 
 /// The front of a submission; key and data follow, each padded to whole words.
@@ -103,6 +105,8 @@ pub const SUBMISSION_HEAD: usize = word(offset_of!(RingLinesLayout, submission_h
 pub const APPLIED: usize = word(offset_of!(RingLinesLayout, applied));
 /// Word of `completion_tail`.
 pub const COMPLETION_TAIL: usize = word(offset_of!(RingLinesLayout, completion_tail));
+/// Word of `sleeping`.
+pub const SLEEPING: usize = word(offset_of!(RingLinesLayout, sleeping));
 
 const _: () = assert!(size_of::<RingHeaderLayout>() == 56);
 const _: () = assert!(offset_of!(RingHeaderLayout, version) == 8);
@@ -116,6 +120,7 @@ const _: () = assert!(offset_of!(RingLinesLayout, completion_head) == 8);
 const _: () = assert!(offset_of!(RingLinesLayout, submission_head) == 128);
 const _: () = assert!(offset_of!(RingLinesLayout, applied) == 136);
 const _: () = assert!(offset_of!(RingLinesLayout, completion_tail) == 144);
+const _: () = assert!(offset_of!(RingLinesLayout, sleeping) == 152);
 const _: () = assert!(size_of::<SubmissionLayout>() == 24);
 const _: () = assert!(offset_of!(SubmissionLayout, amount) == 8);
 const _: () = assert!(offset_of!(SubmissionLayout, cell) == 16);

@@ -134,6 +134,17 @@ pub struct Submission<'a> {
     pub data: &'a [u8],
 }
 
+/// What became of a submission that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was carried out.
+    Applied,
+    /// It was refused with one of [`codes`]; the client finds it among its failures.
+    Refused(u16),
+    /// It has to wait: leave it in the ring, end the poll, hand it out first in the next one.
+    Retry,
+}
+
 /// Number of a submission on its ring, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

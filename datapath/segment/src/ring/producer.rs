@@ -1,9 +1,9 @@
 //! The client's end of a pair of rings.
 
-use super::completion;
 use super::shared::{self, SharedRings};
 use super::submission::{self, ProducerState};
 use super::{RingError, Submission, SubmitError, Ticket};
+use super::{burst, completion};
 use std::os::fd::AsFd;
 
 /// The client's end of one worker's ring pair: the single producer, so it is `Send` and its methods take `&mut self`.
@@ -53,5 +53,12 @@ impl RingProducer {
     /// free the worker stops reading this ring.
     pub fn take_failure(&mut self) -> Option<(Ticket, u16)> {
         completion::take(self.rings.part(self.worker)?, &mut self.completion_head)
+    }
+
+    /// Whether the worker sleeps and wants to be woken (by the eventfd that came with the rings). Ask after a submission,
+    /// or after the last of several.
+    #[inline]
+    pub fn consumer_sleeps(&self) -> bool {
+        self.rings.part(self.worker).is_some_and(burst::consumer_sleeps)
     }
 }
