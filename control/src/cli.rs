@@ -22,7 +22,13 @@ const DEV_PORT_PLACES: u32 = 256;
 
 /// Replicates shared state between hosts without a leader; applications read it from shared memory.
 #[derive(Parser)]
-#[command(name = "latticed", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "latticed",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "The log goes to standard error; $LATTICED_LOG filters it (info, lattice_control=debug, ...).\n\
+                  Exit codes: 0 stopped by a signal, 1 not started or failed, 2 wrong configuration or usage."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,

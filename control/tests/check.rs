@@ -74,12 +74,12 @@ fn a_start_that_fails_says_what_to_do_and_leaves_nothing() {
     let home = TempDir::new().expect("a temporary directory");
     let directory = home.path().join("run");
     // RFC 5737: documentation, on no host.
-    let content = GOOD.replace("127.0.0.1", "192.0.2.1");
+    let content = GOOD.replace("127.0.0.1", "203.0.113.77");
     let path = file(&home, &format!("{content}[paths]\ndirectory = \"{}\"\n", directory.display()));
     let output = run(&home, &["--config", &path]);
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stderr);
-    assert!(told.contains("no interface of this host has the address 192.0.2.1"), "{told}");
+    assert!(told.contains("no interface of this host has the address 203.0.113.77"), "{told}");
     assert!(told.contains("udp: "), "{told}");
     assert_eq!(text(&output.stdout), "");
     assert!(!directory.join("segment").exists() && !directory.join("daemon.sock").exists());

@@ -11,6 +11,15 @@ fn parsed(line: &str) -> Value {
     serde_json::from_str(line).expect("one JSON value")
 }
 
+#[track_caller]
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < support::PATIENCE, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn every_kind_is_written_and_read_back() {
     let dev = Dev::start();
@@ -166,4 +175,26 @@ fn without_a_daemon_the_message_says_how_to_start_one() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("latticed is not running at"), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_daemon_that_stands_still_is_told_from_one_that_is_gone() {
+    let dev = Dev::start();
+    dev.ctl_ok(&["add", "n", "4"]);
+    let reader = lattice_segment::Reader::open(dev.directory().join("segment")).expect("a segment");
+    dev.signal(Signal::STOP);
+    let silent =
+        || reader.heartbeat_age_ns(0, lattice_segment::monotonic_ns()) > reader.heartbeat_timeout_ns();
+    wait_until("a stopped process gives no sign of life", silent);
+    for arguments in [&["get", "n"][..], &["add", "n", "1"]] {
+        let output = dev.ctl(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains("is silent (last heartbeat"), "{arguments:?}: {told}");
+    }
+    assert_eq!(dev.ctl_ok(&["get", "n", "--stale"]), "4\n");
+    dev.signal(Signal::CONT);
+    wait_until("it goes on", || !silent());
+    // The write that failed is not under way: attaching came first.
+    assert_eq!(dev.ctl_ok(&["add", "n", "1"]), "5\n");
 }

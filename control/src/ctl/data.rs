@@ -107,6 +107,14 @@ fn unreadable(place: &Place, error: Error) -> CtlError {
     }
 }
 
+/// Why attaching failed: a daemon that accepted the connection but never answered is most likely standing still.
+fn unattached(place: &Place, error: Error) -> CtlError {
+    match (&error, open(place, false)) {
+        (Error::Protocol(_), Err(stale @ CtlError::Stale { .. })) => stale,
+        _ => error.into(),
+    }
+}
+
 /// The kinds with which a key exists on this host: one, unless nodes made it with different kinds at the same time.
 fn kinds_of(client: &Client, key: &[u8]) -> Vec<Kind> {
     client.keys(key).into_iter().filter(|found| found.key == key).map(|found| found.kind).collect()
@@ -165,7 +173,7 @@ pub(super) fn keys(
 
 /// The commands that write: each waits until its write is applied and visible on this host.
 pub(super) fn write(place: &Place, verb: &Verb, output: &Output) -> Result<(), CtlError> {
-    let client = Client::connect(&place.socket)?;
+    let client = Client::connect(&place.socket).map_err(|error| unattached(place, error))?;
     let outcome = match verb {
         Verb::Add { key, amount, wait } => return add(&client, key.as_bytes(), *amount, wait, output),
         Verb::Enable { key, wins, wait } => {

@@ -8,8 +8,8 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 
 use super::StartError;
 
-/// Payload of the largest frame, UDP and IPv6 headers: an interface with a smaller MTU would drop full frames.
-const NEEDED_MTU_BYTES: u32 = 1500;
+/// Largest frame with its UDP header; the IP header comes on top. An interface with a smaller MTU drops full frames.
+const MAX_DATAGRAM_BYTES: u32 = lattice_wire::MAX_FRAME_BYTES as u32 + 8;
 
 /// An interface that frames can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub async fn find(handle: &Handle, name: Option<&str>, address: IpAddr) -> Resul
         Some(name) => link_by_name(handle, name).await?,
         None => link_by_address(handle, address).await?,
     };
-    describe(&link)
+    describe(&link, MAX_DATAGRAM_BYTES + if address.is_ipv6() { 40 } else { 20 })
 }
 
 async fn link_by_name(handle: &Handle, name: &str) -> Result<LinkMessage, StartError> {
@@ -66,7 +66,7 @@ async fn link_by_address(handle: &Handle, address: IpAddr) -> Result<LinkMessage
     link.ok_or_else(|| StartError::Netlink(format!("interface {} has vanished", owner.header.index)))
 }
 
-fn describe(link: &LinkMessage) -> Result<Interface, StartError> {
+fn describe(link: &LinkMessage, needed_mtu_bytes: u32) -> Result<Interface, StartError> {
     let mut interface =
         Interface { index: link.header.index, name: format!("#{}", link.header.index), receive_queues: 1 };
     let mut mtu_bytes = u32::MAX;
@@ -78,13 +78,13 @@ fn describe(link: &LinkMessage) -> Result<Interface, StartError> {
             _ => {}
         }
     }
-    if mtu_bytes < NEEDED_MTU_BYTES {
+    if mtu_bytes < needed_mtu_bytes {
         return Err(StartError::Interface {
             reason: format!(
-                "interface {} has an MTU of {mtu_bytes} bytes, full frames need {NEEDED_MTU_BYTES}",
+                "interface {} has an MTU of {mtu_bytes} bytes, full frames need {needed_mtu_bytes}",
                 interface.name
             ),
-            remedy: format!("run `ip link set {} mtu {NEEDED_MTU_BYTES}`", interface.name),
+            remedy: format!("run `ip link set {} mtu {needed_mtu_bytes}`", interface.name),
         });
     }
     Ok(interface)
@@ -100,7 +100,7 @@ mod tests {
         let by_address =
             find(&handle, None, "127.0.0.1".parse().expect("an address")).await.expect("loopback");
         let by_name =
-            find(&handle, Some("lo"), "192.0.2.1".parse().expect("an address")).await.expect("loopback");
+            find(&handle, Some("lo"), "203.0.113.77".parse().expect("an address")).await.expect("loopback");
         assert_eq!(by_address, by_name);
         assert_eq!((by_address.index, by_address.name.as_str()), (1, "lo"));
         assert!(by_address.receive_queues >= 1);
@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_there_is_told_with_a_remedy() {
         let handle = netlink().expect("netlink is there on every Linux");
-        let nobodys = "192.0.2.1".parse().expect("an address"); // RFC 5737: documentation, on no host
+        let nobodys = "203.0.113.77".parse().expect("an address"); // RFC 5737: documentation, on no host
         for name in [None, Some("no-such-if")] {
             let error = find(&handle, name, nobodys).await.expect_err("not there");
             assert!(matches!(&error, StartError::Interface { .. }), "{error}");

@@ -79,10 +79,14 @@ impl Dev {
         latticed(self.home.path()).arg("--dev").output().expect("latticed starts")
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+    }
+
     /// Sends a signal and waits for the end; hands the directory back for a successor.
     pub fn end_with(mut self, signal: Signal) -> (ExitStatus, TempDir) {
-        let pid = Pid::from_child(&self.process);
-        kill_process(pid, signal).expect("it runs");
+        self.signal(signal);
         let status = self.process.wait().expect("it ends");
         let home = std::mem::replace(&mut self.home, TempDir::new().expect("a temporary directory"));
         (status, home)
