@@ -22,9 +22,11 @@ pub struct EngineLimits {
     pub log_records: usize,
     /// Actors that the version vector may hold.
     pub max_actors: usize,
-    /// Out-of-order ranges held per actor before further out-of-order frames are refused.
+    /// Out-of-order ranges held per actor before further out-of-order frames are refused. State syncs, which must be
+    /// able to go on when a table is full, may bring as many again for each host.
     pub max_ranges_per_actor: usize,
-    /// Pre-removed dots held before records that would add one are refused.
+    /// Pre-removed dots held before records that would add one are refused. State syncs may bring as many again for
+    /// each host: a sync may be the only thing that still makes room.
     pub max_pre_removed: usize,
     /// Frames in flight to one peer.
     pub max_window_frames: usize,

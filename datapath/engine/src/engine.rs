@@ -77,7 +77,7 @@ impl<L: LogStore> Engine<L> {
         Ok(Self {
             keys: Keys::new(limits.max_keys),
             vector,
-            pre_removed: PreRemoved::new(limits.max_pre_removed),
+            pre_removed: PreRemoved::new(limits.max_pre_removed.saturating_mul(sources(&config))),
             hlc: Hlc::default(),
             log,
             next_seq: 0,
@@ -240,7 +240,9 @@ impl<L: LogStore> Engine<L> {
         let now_ns = now.monotonic_ns;
         let timers = &self.config.timers;
         for lane in &mut self.lanes {
-            if lane.is_up(now_ns, timers.peer_timeout_ns) && lane.sender.tick(now_ns, bounds(timers)) {
+            if !lane.is_up(now_ns, timers.peer_timeout_ns) {
+                lane.forget_offsets();
+            } else if lane.sender.tick(now_ns, bounds(timers)) {
                 self.stats.retransmission_timeouts += 1;
             }
         }
@@ -315,8 +317,8 @@ impl<L: LogStore> Engine<L> {
             .unwrap_or(u64::MAX)
             .min(self.anti_entropy_due_ns)
             .min(self.deferred.deadline_ns())
-            .min(self.incoming_deadline_ns())
-            .min(self.outgoing_deadline_ns())
+            .min(self.incoming_deadline_ns(now_ns))
+            .min(self.outgoing_deadline_ns(now_ns))
     }
 
     /// The header of a frame to the peer in `slot`.
@@ -335,6 +337,11 @@ impl<L: LogStore> Engine<L> {
             log_first: self.log.first_seq(),
         }
     }
+}
+
+/// How many hosts fill a table that state syncs merge: each brings no more than its own records may.
+pub(crate) fn sources(config: &EngineConfig) -> usize {
+    config.peers.len() + 2
 }
 
 fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {

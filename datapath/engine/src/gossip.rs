@@ -95,6 +95,7 @@ impl<L: LogStore> Engine<L> {
         lane.view.vector_digest = heartbeat.vector_digest;
         lane.view.known = true;
         lane.note_offset(now.wall_ns.wrapping_sub(heartbeat.wall_ns) as i64);
+        self.consider_digests(now.monotonic_ns, slot);
         self.consider_log_gap(now.monotonic_ns, slot, frame.header.log_first);
         Ok(())
     }
@@ -150,6 +151,22 @@ impl<L: LogStore> Engine<L> {
         }
     }
 
+    /// Asks the peer for all that it has if it and this engine have seen the same operations for a while, and yet
+    /// differ. That can be: a state sync shows effects of operations that its C does not cover, and if their origin
+    /// dies before anybody got their records, whoever saw that sync shows them and nobody else ever will.
+    fn consider_digests(&mut self, now_ns: u64, slot: usize) {
+        let (state, vector) = (self.state_digest(), self.vector_digest());
+        let view = self.lanes[slot].view;
+        let differs = view.known && view.vector_digest == vector && view.state_digest != state;
+        let since_ns = *self.lanes[slot].differs_since_ns.get_or_insert(now_ns);
+        if !differs {
+            self.lanes[slot].differs_since_ns = None;
+        } else if now_ns.saturating_sub(since_ns) >= self.config.timers.anti_entropy_ns {
+            self.lanes[slot].differs_since_ns = None;
+            self.request_everything(now_ns, slot);
+        }
+    }
+
     /// The contiguous part of every actor's seqs.
     pub(crate) fn contiguous_parts(&self) -> impl Iterator<Item = (ActorId, SeqRange)> {
         let parts =
@@ -180,7 +197,7 @@ impl<L: LogStore> Engine<L> {
     /// Asks a peer for a state sync if its log no longer holds the next operation that is missing here.
     pub(crate) fn consider_log_gap(&mut self, now_ns: u64, slot: usize, log_first: u64) {
         let Some(session) = self.lanes[slot].session else { return };
-        if self.vector.contiguous(session.actor) + 1 < log_first {
+        if self.vector.contiguous(session.actor).saturating_add(1) < log_first {
             self.request_sync(now_ns, slot);
         }
     }

@@ -71,6 +71,14 @@ pub(crate) struct Lane {
     pub(crate) progress: [Option<u64>; 2],
     /// Acknowledgement of a state sync that is owed to the peer.
     pub(crate) sync_ack: Option<SyncAck>,
+    /// Since when the peer's digests have shown the same vector and another state.
+    pub(crate) differs_since_ns: Option<u64>,
+    /// The last state sync that the peer asked for: its session and the id. Ids ascend, so that a copy of an older
+    /// request is known for one.
+    pub(crate) last_sync_request: Option<(u32, u32)>,
+    /// Until when no state sync is asked of the peer: one that it did not carry through has just been abandoned, and
+    /// others should have their turn.
+    pub(crate) sync_rest_until_ns: u64,
     /// How the last sync from the peer ended, for as long as it may not have heard.
     pub(crate) sync_done: Option<SyncAck>,
     offsets_ns: [i64; OFFSET_SAMPLES],
@@ -93,6 +101,9 @@ impl Lane {
             view: PeerView::default(),
             vector_part: None,
             progress: [None; 2],
+            differs_since_ns: None,
+            last_sync_request: None,
+            sync_rest_until_ns: 0,
             sync_ack: None,
             sync_done: None,
             offsets_ns: [i64::MAX; OFFSET_SAMPLES],
@@ -121,7 +132,8 @@ impl Lane {
         self.hello_spacing = 1;
         self.vector_part = None;
         self.progress = [None; 2];
-        self.offsets_ns = [i64::MAX; OFFSET_SAMPLES];
+        (self.differs_since_ns, self.sync_rest_until_ns) = (None, 0);
+        self.forget_offsets();
     }
 
     /// The peer was heard. After a silence of more than a few heartbeats, what was in flight is taken for lost.
@@ -183,6 +195,17 @@ impl Lane {
     pub(crate) fn note_offset(&mut self, ahead_ns: i64) {
         self.offsets_ns[self.next_offset] = ahead_ns;
         self.next_offset = (self.next_offset + 1) % OFFSET_SAMPLES;
+    }
+
+    /// The peer is heard no more: what its clock said must neither excuse nor accuse this node's for ever.
+    pub(crate) fn forget_offsets(&mut self) {
+        self.offsets_ns = [i64::MAX; OFFSET_SAMPLES];
+    }
+
+    /// Whether a request with this id is newer than every one that came in the same session of the peer.
+    pub(crate) fn is_new_sync_request(&self, session: u32, sync_id: u32) -> bool {
+        self.last_sync_request
+            .is_none_or(|(of, last)| of != session || (sync_id.wrapping_sub(last) as i32) > 0)
     }
 
     /// The least of the last offsets: delay can only make this node look further ahead than it is.

@@ -200,6 +200,10 @@ impl<L: LogStore> Engine<L> {
     fn element_remove(&mut self, position: Position, element: &[u8]) -> Result<Applied, OpError> {
         self.collect_dots(position, element, element);
         let seen = self.seen_dots.len();
+        if seen == 0 {
+            // Nothing may be kept for it either: without a record there need not be a commit that gives it back.
+            return Ok(Applied { dot: None });
+        }
         let records = seen.div_ceil(MAX_DOTS_PER_RECORD);
         if self.burst.room() < records || !self.may_take_out(self.seen_dots.iter().copied()) {
             return Err(OpError::Backpressure);
@@ -271,10 +275,12 @@ impl<L: LogStore> Engine<L> {
     /// Ends a burst of operations and frames: appends the burst's records to the log, then publishes every key that
     /// changed.
     pub fn commit<P: Publisher>(&mut self, now: Instant, publisher: &mut P) {
+        if self.has_uncommitted() {
+            self.wake();
+        }
         self.log_burst();
         if self.keys.has_unpublished() {
             publish::publish(&mut self.keys, &mut self.deferred, now.monotonic_ns, publisher);
-            self.wake();
         }
     }
 

@@ -141,7 +141,8 @@ impl<L: LogStore> Engine<L> {
 
     /// Whether there is room to remember those of the dots that have not been received (rule 4).
     pub(crate) fn may_take_out(&self, dots: impl Iterator<Item = Dot>) -> bool {
-        dots.filter(|&dot| !self.vector.contains(dot)).count() <= self.pre_removed.remaining()
+        let room = self.config.limits.max_pre_removed.saturating_sub(self.pre_removed.len());
+        dots.filter(|&dot| !self.vector.contains(dot) && !self.pre_removed.contains(dot)).count() <= room
     }
 
     /// Takes each dot out of the store.

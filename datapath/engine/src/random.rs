@@ -20,9 +20,9 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `0..bound` up to a bias of 2^-32, which gossip does not notice; 0 for a bound of 0.
+    /// Uniform in `0..bound` up to a bias that no draw here notices; 0 for a bound of 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (((self.next() >> 32) * bound as u64) >> 32) as usize
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
     /// `period_ns`, give or take a quarter: peers that started together drift apart.

@@ -254,8 +254,8 @@ impl Sender {
 
     fn timeout_ns(&self, bounds: TimeoutBounds) -> u64 {
         let rtt_ns = if self.smoothed_rtt_ns == 0 { INITIAL_RTT_NS } else { self.smoothed_rtt_ns };
-        let base =
-            (rtt_ns + 4 * self.rtt_variance_ns + bounds.ack_delay_ns).clamp(bounds.min_ns, bounds.max_ns);
+        // Not `clamp`, which panics where a configuration has the bounds the wrong way round.
+        let base = (rtt_ns + 4 * self.rtt_variance_ns + bounds.ack_delay_ns).max(bounds.min_ns);
         base.saturating_mul(1 << self.backoff.min(16)).min(bounds.max_ns)
     }
 

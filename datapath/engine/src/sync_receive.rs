@@ -13,7 +13,8 @@
 //! of [`WINDOW_FRAMES`], acknowledged by a bitmap. Elements come in byte order, which makes the comparison with the
 //! local ones a merge of two sorted lists, and an element that the sender does not have is noticed when it is passed.
 
-use crate::engine::{Engine, PreRemovedAt};
+use crate::config::EngineConfig;
+use crate::engine::{Engine, PreRemovedAt, sources};
 use crate::gossip::vector_parts;
 use crate::keys::{Position, key_hash};
 use crate::log::LogStore;
@@ -53,6 +54,8 @@ pub(crate) struct IncomingSync {
     slot: usize,
     id: u32,
     stage: Stage,
+    /// Every key is wanted, whatever this engine's vector covers.
+    everything: bool,
     request_part: Option<u8>,
     request_due_ns: u64,
     progress_ns: u64,
@@ -79,10 +82,28 @@ impl IncomingSync {
     }
 }
 
+/// Out-of-order ranges of one actor that syncs may bring together. More than records may, or two hosts with full
+/// tables could never tell each other.
+fn most_ranges(config: &EngineConfig) -> usize {
+    config.limits.max_ranges_per_actor.saturating_mul(sources(config))
+}
+
 impl<L: LogStore> Engine<L> {
     /// Asks the peer for a state sync, unless one is running.
     pub(crate) fn request_sync(&mut self, now_ns: u64, slot: usize) {
-        if self.incoming.is_some() || !self.lanes[slot].is_up(now_ns, self.config.timers.peer_timeout_ns) {
+        self.request(now_ns, slot, false);
+    }
+
+    /// Asks the peer for a state sync as if this engine had nothing: an empty vector filters no key.
+    pub(crate) fn request_everything(&mut self, now_ns: u64, slot: usize) {
+        self.request(now_ns, slot, true);
+    }
+
+    fn request(&mut self, now_ns: u64, slot: usize, everything: bool) {
+        let lane = &self.lanes[slot];
+        let ready =
+            lane.is_up(now_ns, self.config.timers.peer_timeout_ns) && now_ns >= lane.sync_rest_until_ns;
+        if self.incoming.is_some() || !ready {
             return;
         }
         self.next_sync_id = self.next_sync_id.wrapping_add(1);
@@ -90,6 +111,7 @@ impl<L: LogStore> Engine<L> {
             slot,
             id: self.next_sync_id,
             stage: Stage::Requested,
+            everything,
             request_part: Some(0),
             request_due_ns: now_ns,
             progress_ns: now_ns,
@@ -109,8 +131,9 @@ impl<L: LogStore> Engine<L> {
         slot: usize,
         buffer: &mut [u8],
     ) -> Option<usize> {
-        self.incoming.as_ref()?;
-        let parts = vector_parts(self.contiguous_parts().count());
+        let everything = self.incoming.as_ref()?.everything;
+        let entries = if everything { 0 } else { self.contiguous_parts().count() };
+        let parts = vector_parts(entries);
         let sync =
             self.incoming.as_mut().filter(|sync| sync.slot == slot && sync.stage == Stage::Requested)?;
         let part = match sync.request_part {
@@ -122,9 +145,9 @@ impl<L: LogStore> Engine<L> {
         sync.request_due_ns = now_ns + self.config.timers.hello_ns;
         let sync_id = sync.id;
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncRequest, slot))?;
-        let entries = self.contiguous_parts().skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
-        SyncRequest::encode(&mut writer, sync_id, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART))
-            .ok()?;
+        let from = usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART;
+        let entries = self.contiguous_parts().take(entries).skip(from).take(MAX_VECTOR_ENTRIES_PER_PART);
+        SyncRequest::encode(&mut writer, sync_id, part, parts, entries).ok()?;
         Some(writer.finish())
     }
 
@@ -152,7 +175,7 @@ impl<L: LogStore> Engine<L> {
         match &result {
             Ok(()) => self.acknowledge_sync(slot),
             Err(DropReason::Unexpected) => {}
-            Err(_) => self.abandon_sync(),
+            Err(_) => self.abandon_sync(now_ns + self.config.timers.sync_timeout_ns),
         }
         result
     }
@@ -175,11 +198,14 @@ impl<L: LogStore> Engine<L> {
         if index - sync.next_index >= WINDOW_FRAMES {
             return Err(DropReason::Unexpected);
         }
-        sync.progress_ns = now_ns;
         if index > sync.next_index {
-            sync.early[(index % WINDOW_FRAMES) as usize] = Some(items.into());
+            let early = &mut sync.early[(index % WINDOW_FRAMES) as usize];
+            if early.is_none() {
+                (*early, sync.progress_ns) = (Some(items.into()), now_ns);
+            }
             return Ok(());
         }
+        sync.progress_ns = now_ns;
         self.take_items(items)?;
         while let Some(sync) = &mut self.incoming {
             sync.next_index += 1;
@@ -205,17 +231,32 @@ impl<L: LogStore> Engine<L> {
             // No key is ever dropped yet, so no sender has reason for a full walk.
             (Stage::Requested, SyncItem::Begin { full_walk: false }) => sync.stage = Stage::Vector,
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
+                if actor == self.config.actor && last > self.log.last_seq() {
+                    // To cover dots that are still to be given out would make them be used twice.
+                    return Err(DropReason::OutOfSequence);
+                }
                 sync.vector.cover_range(actor, SeqRange { first, last });
-                let limits = sync.vector.limits();
                 let ranges = sync.vector.clock(actor).map_or(0, |clock| clock.ranges().len());
-                if sync.vector.len() > limits.max_actors || ranges > 2 * limits.max_ranges_per_actor {
+                let limits = &self.config.limits;
+                if sync.vector.len() > limits.max_actors || ranges > most_ranges(&self.config) {
                     return Err(DropReason::OutOfOrderBound);
                 }
             }
             (Stage::Vector, &SyncItem::PreRemoved { dot, kind, key, element }) => {
                 return self.take_pre_removed(dot, kind, key, element);
             }
-            (Stage::Vector, SyncItem::VectorEnd) => sync.stage = Stage::Keys,
+            (Stage::Vector, SyncItem::VectorEnd) => {
+                // What is to be covered in the end is bounded before anything of it is begun.
+                let mut union = self.vector.clone();
+                union.join(&sync.vector);
+                let most = most_ranges(&self.config);
+                if union.len() > self.config.limits.max_actors
+                    || union.iter().any(|(_, clock)| clock.ranges().len() > most)
+                {
+                    return Err(DropReason::OutOfOrderBound);
+                }
+                sync.stage = Stage::Keys;
+            }
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
                 let position = self.keys.find_or_insert(key_hash(key), kind, key);
                 let dots = Vec::new();
@@ -357,9 +398,12 @@ impl<L: LogStore> Engine<L> {
         }
     }
 
-    fn abandon_sync(&mut self) {
+    /// Nothing is covered. The peer is not asked again before `rest_until_ns`: it may be one that is heard but does not
+    /// hear, and asked at once each time it would keep all others from bringing what it can't.
+    fn abandon_sync(&mut self, rest_until_ns: u64) {
         if let Some(sync) = self.incoming.take() {
-            self.lanes[sync.slot].sync_ack = Some(sync.ack(true));
+            let lane = &mut self.lanes[sync.slot];
+            (lane.sync_ack, lane.sync_rest_until_ns) = (Some(sync.ack(true)), rest_until_ns);
             self.stats.syncs_abandoned += 1;
         }
     }
@@ -367,7 +411,7 @@ impl<L: LogStore> Engine<L> {
     /// The peer began a new session: no stream of the old one goes on.
     pub(crate) fn abandon_syncs_with(&mut self, slot: usize) {
         if self.incoming.as_ref().is_some_and(|sync| sync.slot == slot) {
-            self.abandon_sync();
+            self.abandon_sync(0);
         }
         self.outgoing.retain(|sync| sync.slot() != slot);
         (self.lanes[slot].sync_ack, self.lanes[slot].sync_done) = (None, None);
@@ -376,13 +420,19 @@ impl<L: LogStore> Engine<L> {
     pub(crate) fn tick_incoming(&mut self, now_ns: u64) {
         let timeout_ns = self.config.timers.sync_timeout_ns;
         if self.incoming.as_ref().is_some_and(|sync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns) {
-            self.abandon_sync();
+            self.abandon_sync(now_ns + timeout_ns);
         }
     }
 
-    pub(crate) fn incoming_deadline_ns(&self) -> u64 {
+    pub(crate) fn incoming_deadline_ns(&self, now_ns: u64) -> u64 {
         let Some(sync) = &self.incoming else { return u64::MAX };
-        let timeout_at_ns = sync.progress_ns + self.config.timers.sync_timeout_ns;
-        if sync.stage == Stage::Requested { sync.request_due_ns.min(timeout_at_ns) } else { timeout_at_ns }
+        let timers = &self.config.timers;
+        let timeout_at_ns = sync.progress_ns + timers.sync_timeout_ns;
+        let up = self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns);
+        if up && sync.stage == Stage::Requested {
+            sync.request_due_ns.min(timeout_at_ns)
+        } else {
+            timeout_at_ns
+        }
     }
 }

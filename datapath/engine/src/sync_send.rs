@@ -116,6 +116,11 @@ impl OutgoingSync {
             && self.in_flight.len() < WINDOW_FRAMES
     }
 
+    /// Frames that the peer has, so far.
+    fn settled(&self) -> u64 {
+        self.first_index + self.in_flight.iter().filter(|frame| frame.acknowledged).count() as u64
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.walk.stage, Stage::Done) && self.in_flight.is_empty()
     }
@@ -133,16 +138,24 @@ impl<L: LogStore> Engine<L> {
         if parts > 64 || part >= parts {
             return Err(DropReason::Unexpected);
         }
-        self.outgoing.retain(|sync| sync.slot != slot || sync.id == request.sync_id);
-        let index = match self.outgoing.iter().position(|sync| sync.slot == slot) {
+        let (session, sync_id) = (frame.header.src_session, request.sync_id);
+        let index = match self.outgoing.iter().position(|sync| sync.slot == slot && sync.id == sync_id) {
             Some(index) => index,
-            None if self.outgoing.len() >= MAX_OUTGOING => return Ok(()),
+            // A copy of an older request: to serve it would end a walk that is wanted, or mix two under one id.
+            None if !self.lanes[slot].is_new_sync_request(session, sync_id) => {
+                return Err(DropReason::Unexpected);
+            }
             None => {
+                self.outgoing.retain(|sync| sync.slot != slot);
+                if self.outgoing.len() >= MAX_OUTGOING {
+                    return Ok(());
+                }
+                self.lanes[slot].last_sync_request = Some((session, sync_id));
                 let peer = VersionVector::new(self.vector.limits());
                 let walk = Walk { peer, vector: Vec::new(), pre_removed: Vec::new(), stage: Stage::Begin };
                 self.outgoing.push(OutgoingSync {
                     slot,
-                    id: request.sync_id,
+                    id: sync_id,
                     parts: Some(0),
                     walk,
                     in_flight: VecDeque::with_capacity(WINDOW_FRAMES),
@@ -154,7 +167,7 @@ impl<L: LogStore> Engine<L> {
             }
         };
         let sync = &mut self.outgoing[index];
-        let Some(come) = sync.parts else { return Ok(()) };
+        let Some(come) = sync.parts.filter(|come| come & (1 << part) == 0) else { return Ok(()) };
         // Only contiguous parts may be filtered by.
         let contiguous = request.vector.entries().filter(|(_, range)| range.first == 1);
         for (actor, range) in contiguous.take(self.config.limits.max_actors) {
@@ -240,7 +253,8 @@ impl<L: LogStore> Engine<L> {
         if ack.cumulative > sync.first_index + sync.in_flight.len() as u64 {
             return Err(DropReason::Unexpected);
         }
-        sync.progress_ns = now_ns;
+        // What says nothing new must not keep a walk alive that the peer no longer wants.
+        let before = sync.settled();
         while sync.first_index < ack.cumulative {
             sync.in_flight.pop_front();
             sync.first_index += 1;
@@ -252,6 +266,9 @@ impl<L: LogStore> Engine<L> {
         {
             let settled = frame.acknowledged || now_ns.saturating_sub(frame.sent_at_ns) < RESEND_AFTER_NS / 4;
             frame.lost |= !settled;
+        }
+        if sync.settled() > before {
+            sync.progress_ns = now_ns;
         }
         if sync.is_over() {
             self.outgoing.retain(|sync| sync.slot != slot);
@@ -270,13 +287,18 @@ impl<L: LogStore> Engine<L> {
         }
     }
 
-    pub(crate) fn outgoing_deadline_ns(&self) -> u64 {
+    pub(crate) fn outgoing_deadline_ns(&self, now_ns: u64) -> u64 {
+        let timers = &self.config.timers;
         let of_sync = |sync: &OutgoingSync| {
+            let timeout = sync.progress_ns + timers.sync_timeout_ns;
+            if !self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns) {
+                // Nothing goes to it before it is heard, so there is nothing to wake up for but the end.
+                return timeout;
+            }
             let resend = sync.in_flight.iter().filter(|frame| !frame.acknowledged);
             let resend =
                 resend.map(|frame| if frame.lost { 0 } else { frame.sent_at_ns + RESEND_AFTER_NS }).min();
             let walk = if sync.may_walk() { 0 } else { u64::MAX };
-            let timeout = sync.progress_ns + self.config.timers.sync_timeout_ns;
             resend.unwrap_or(u64::MAX).min(walk).max(sync.pace_at_ns).min(timeout)
         };
         self.outgoing.iter().map(of_sync).min().unwrap_or(u64::MAX)

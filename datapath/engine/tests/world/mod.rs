@@ -140,13 +140,22 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub draw: Draw,
     pub faults: Faults,
-    /// Pairs that can't talk.
+    /// Pairs that can't talk: what the first sends does not reach the second.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Hosts that do not run, as under SIGSTOP: what comes for them waits.
+    pub paused: BTreeSet<usize>,
+    /// So many in a hundred frames are followed by one of the past, of whatever session.
+    pub replay_percent: u64,
     limits: EngineLimits,
     witness: Records,
     network: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     sent: u64,
+    /// Frames of the past, a sample.
+    past: Vec<(usize, Vec<u8>)>,
 }
+
+/// Frames that are kept to be replayed.
+const MOST_PAST_FRAMES: usize = 512;
 
 impl World {
     pub fn new(seed: u64, hosts: usize, limits: EngineLimits, faults: Faults) -> Self {
@@ -156,10 +165,13 @@ impl World {
             draw: Draw::new(seed),
             faults,
             cut: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            replay_percent: 0,
             limits,
             witness: Records::default(),
             network: BTreeMap::new(),
             sent: 0,
+            past: Vec::new(),
         };
         for node in 0..hosts {
             let host = world.make_host(node, hosts, 1);
@@ -232,7 +244,7 @@ impl World {
     /// One turn of every host, then `step_ns` pass.
     pub fn step(&mut self, step_ns: u64) {
         let mut frame = [0u8; MAX_FRAME_BYTES];
-        for host in 0..self.hosts.len() {
+        for host in (0..self.hosts.len()).filter(|host| !self.paused.contains(host)).collect::<Vec<_>>() {
             let now = self.instant();
             let due: Vec<_> = self.network.range(..=(self.now_ns, u64::MAX)).map(|(at, _)| *at).collect();
             for at in due {
@@ -267,6 +279,25 @@ impl World {
             let at = self.now_ns + 1 + self.draw.below(self.faults.max_delay_ns);
             self.network.insert((at, self.sent), (to, frame.to_vec()));
         }
+        if self.replay_percent > 0 {
+            self.remember(to, frame);
+            if self.draw.chance(self.replay_percent) {
+                let again = self.draw.below(self.past.len() as u64) as usize;
+                self.sent += 1;
+                let at = self.now_ns + 1 + self.draw.below(self.faults.max_delay_ns);
+                self.network.insert((at, self.sent), self.past[again].clone());
+            }
+        }
+    }
+
+    /// Keeps a frame for a replay, in place of any other once there are many.
+    fn remember(&mut self, to: usize, frame: &[u8]) {
+        if self.past.len() < MOST_PAST_FRAMES {
+            self.past.push((to, frame.to_vec()));
+        } else {
+            let place = self.draw.below(MOST_PAST_FRAMES as u64) as usize;
+            self.past[place] = (to, frame.to_vec());
+        }
     }
 
     /// Isolates one host, or (`false`) connects it again.
@@ -294,6 +325,8 @@ impl World {
     pub fn heal(&mut self, seed: u64, most_ns: u64) -> u64 {
         self.faults = Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 };
         self.cut.clear();
+        self.paused.clear();
+        self.replay_percent = 0;
         let begin_ns = self.now_ns;
         while !self.converged() {
             self.step(100_000);
