@@ -36,6 +36,11 @@ pub struct Engine<L = MemoryLog> {
     /// Scratch of local operations and merges, kept so that they need no allocation.
     pub(crate) seen_dots: Vec<Dot>,
     pub(crate) scratch_element: Vec<u8>,
+    /// The last tick. While there is a session, heartbeats make for one in each of their periods, unless the process
+    /// is paused.
+    pub(crate) ticked_ns: u64,
+    /// From when heartbeats tell how far the clocks of peers are off.
+    pub(crate) clocks_comparable_from_ns: u64,
     /// Lane that sends first at the next call: peers take turns.
     turn: usize,
     /// Something happened since `transmit` last found nothing to do.
@@ -91,6 +96,8 @@ impl<L: LogStore> Engine<L> {
             anti_entropy_due_ns: now.monotonic_ns + random.jittered(config.timers.anti_entropy_ns),
             seen_dots: Vec::with_capacity(lattice_crdt::limits::MAX_ACTORS),
             scratch_element: Vec::with_capacity(lattice_crdt::limits::MAX_ELEMENT_BYTES),
+            ticked_ns: now.monotonic_ns,
+            clocks_comparable_from_ns: now.monotonic_ns,
             turn: 0,
             awake: true,
             deadline_ns: now.monotonic_ns,
@@ -239,6 +246,10 @@ impl<L: LogStore> Engine<L> {
     pub fn tick(&mut self, now: Instant) {
         let now_ns = now.monotonic_ns;
         let timers = &self.config.timers;
+        if now_ns.saturating_sub(self.ticked_ns) > 2 * timers.heartbeat_ns {
+            self.clocks_comparable_from_ns = now_ns + timers.heartbeat_ns;
+        }
+        self.ticked_ns = now_ns;
         for lane in &mut self.lanes {
             if !lane.is_up(now_ns, timers.peer_timeout_ns) {
                 lane.forget_offsets();

@@ -94,7 +94,12 @@ impl<L: LogStore> Engine<L> {
         lane.view.state_digest = heartbeat.state_digest;
         lane.view.vector_digest = heartbeat.vector_digest;
         lane.view.known = true;
-        lane.note_offset(now.wall_ns.wrapping_sub(heartbeat.wall_ns) as i64);
+        // After a pause of this process, what waited for it meanwhile would make its clock look ahead.
+        if now.monotonic_ns >= self.clocks_comparable_from_ns
+            && now.monotonic_ns.saturating_sub(self.ticked_ns) <= 2 * self.config.timers.heartbeat_ns
+        {
+            lane.note_offset(now.wall_ns.wrapping_sub(heartbeat.wall_ns) as i64);
+        }
         self.consider_digests(now.monotonic_ns, slot);
         self.consider_log_gap(now.monotonic_ns, slot, frame.header.log_first);
         Ok(())

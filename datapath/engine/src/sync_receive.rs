@@ -419,9 +419,12 @@ impl<L: LogStore> Engine<L> {
 
     pub(crate) fn tick_incoming(&mut self, now_ns: u64) {
         let timeout_ns = self.config.timers.sync_timeout_ns;
-        if self.incoming.as_ref().is_some_and(|sync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns) {
-            self.abandon_sync(now_ns + timeout_ns);
-        }
+        let late = |sync: &&IncomingSync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns;
+        let Some(slot) = self.incoming.as_ref().filter(late).map(|sync| sync.slot) else { return };
+        self.abandon_sync(now_ns + timeout_ns);
+        // Whoever is asked brings what it has of everybody: try the next one that can be asked.
+        let lanes = self.lanes.len();
+        (1..lanes).for_each(|i| self.request_sync(now_ns, (slot + i) % lanes));
     }
 
     pub(crate) fn incoming_deadline_ns(&self, now_ns: u64) -> u64 {

@@ -2,16 +2,16 @@
 
 mod world;
 
-use lattice_crdt::{ActorId, Kind, SeqRange};
+use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_engine::{
     DropReason, Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, OpError, Published,
     Publisher,
 };
 use lattice_wire::{
-    FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, SyncAck, SyncItem, SyncRequest, VectorPart,
-    decode_frame,
+    Ack, Dots, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, SyncAck, SyncItem,
+    SyncRequest, VectorPart, decode_frame,
 };
-use world::{CLUSTER, Faults, World};
+use world::{CLUSTER, Draw, Faults, World};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -168,6 +168,13 @@ impl Stage {
             self.engine.commit(now, &mut Blind);
         }
     }
+}
+
+/// Requests for a sync that went to the peer in `slot`, each with the number of actors that its vector names.
+fn requests(sent: &Sent, slot: usize) -> Vec<usize> {
+    let all =
+        sent.iter().filter(|(to, header, _)| *to == slot && header.frame_type == FrameType::SyncRequest);
+    all.map(|(_, _, payload)| SyncRequest::decode(payload).unwrap().vector.len()).collect()
 }
 
 /// Ids of the syncs that the engine sent frames of, in order, each once.
@@ -329,6 +336,28 @@ fn the_clock_is_compared_with_peers_that_are_heard() {
     stage.engine.apply(now, Kind::Register, b"r", LocalOp::RegisterSet(b"v")).unwrap();
 }
 
+#[test]
+fn a_pause_does_not_look_like_a_clock_that_is_ahead() {
+    let mut world =
+        World::new(3, 2, tiny_limits(), Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 });
+    for _ in 0..1000 {
+        world.step(MS);
+    }
+    world.paused.insert(0);
+    for step in 0..5000 {
+        // What was sent in the first second is all that waits for it.
+        if step == 1000 {
+            world.isolate(0, true);
+        }
+        world.step(MS);
+    }
+    world.paused.clear();
+    for _ in 0..500 {
+        world.step(MS);
+        world.apply(0, Kind::Register, b"r", LocalOp::RegisterSet(b"v")).unwrap();
+    }
+}
+
 fn tiny_limits() -> EngineLimits {
     EngineLimits {
         max_keys: 1024,
@@ -452,6 +481,222 @@ fn one_deaf_direction_is_routed_around() {
         while world.hosts[2].engine.state_digest() != world.hosts[0].engine.state_digest() {
             world.step(MS);
             assert!(world.now_ns - begin_ns < 12 * SECOND, "seed {seed}: not routed around in 12 s");
+        }
+    }
+}
+
+#[test]
+fn hosts_that_differ_with_equal_vectors_ask_for_everything() {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.fill(3);
+    for (equal_vectors, equal_states, asks) in
+        [(true, true, false), (false, false, false), (false, true, false), (true, false, true)]
+    {
+        let mut sent = Sent::new();
+        for _ in 0..15 {
+            stage.hello(1);
+            let (state, vector) = (stage.engine.state_digest(), stage.engine.vector_digest());
+            let beat = Heartbeat {
+                state_digest: state ^ u64::from(!equal_states),
+                vector_digest: vector ^ u64::from(!equal_vectors),
+                wall_ns: 0,
+                last_seq: 0,
+            };
+            stage.play(Stage::header(FrameType::Heartbeat, 1), |frame| beat.encode(frame).unwrap()).unwrap();
+            sent.extend(stage.run(100 * MS));
+        }
+        let requests = requests(&sent, 1);
+        assert_eq!(requests.first().copied(), asks.then_some(0), "{equal_vectors} {equal_states}");
+    }
+}
+
+#[test]
+fn what_only_a_sync_showed_before_its_origin_died_is_the_same_everywhere() {
+    for seed in seeds(5) {
+        let faults = Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 };
+        let mut world = World::new(seed, 3, tiny_limits(), faults);
+        for key in 0..300u32 {
+            let value = [1; 400];
+            world.apply(2, Kind::Register, &key.to_le_bytes(), LocalOp::RegisterSet(&value)).unwrap();
+            world.step(MS);
+        }
+        world.apply(2, Kind::Counter, b"total", LocalOp::CounterAdd(1)).unwrap();
+        for _ in 0..3000 {
+            world.step(MS);
+        }
+        assert!(world.converged());
+        world.isolate(0, true);
+        for key in 0..300u32 {
+            world.apply(2, Kind::Register, &key.to_le_bytes(), LocalOp::RegisterSet(b"new")).unwrap();
+            world.step(MS);
+        }
+        world.apply(2, Kind::Counter, b"total", LocalOp::CounterAdd(1)).unwrap();
+        for _ in 0..20 {
+            world.step(MS);
+        }
+        world.isolate(0, false);
+        world.mute = Some(2);
+        let before = world.hosts[0].engine.stats().syncs_completed;
+        while world.hosts[0].engine.stats().syncs_completed == before {
+            world.apply(2, Kind::Counter, b"total", LocalOp::CounterAdd(1)).unwrap();
+            world.step(100_000);
+        }
+        world.restart_empty(2);
+        world.heal(seed, 20 * SECOND);
+    }
+}
+
+#[test]
+fn a_large_sync_gets_through_heavy_loss() {
+    let limits = EngineLimits { max_keys: 10_000, max_window_frames: 64, ..tiny_limits() };
+    let faults = Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 };
+    let mut world = World::new(1, 3, limits, faults);
+    // Epochs that never saw each other add one element: more dots than an item of a sync holds.
+    for _ in 0..60 {
+        world.isolate(0, true);
+        world.restart_empty(0);
+        world.step(MS);
+        world.apply(0, Kind::Set, b"set", LocalOp::SetInsert(b"element")).unwrap();
+        world.step(MS);
+        world.isolate(0, false);
+        (0..450).for_each(|_| world.step(MS));
+    }
+    for key in 0..6000u32 {
+        world.apply(1, Kind::Register, &key.to_le_bytes(), LocalOp::RegisterSet(&[5; 100])).unwrap();
+        world.step(MS);
+    }
+    world.faults.loss_percent = 30;
+    world.faults.max_delay_ns = 2 * MS;
+    world.restart_empty(2);
+    let begin_ns = world.now_ns;
+    while !world.converged() {
+        world.step(MS);
+        assert!(world.now_ns - begin_ns < 30 * SECOND, "not converged in 30 s of loss");
+    }
+    let served: u64 = world.hosts.iter().map(|host| host.engine.stats().syncs_served).sum();
+    assert!(served > 0);
+    world.apply(2, Kind::Set, b"set", LocalOp::SetClear).unwrap();
+    world.heal(1, 10 * SECOND);
+    assert_eq!(world.hosts[1].board.view.members[&b"set"[..]].len(), 0);
+}
+
+/// Numbers at the edges of their types, small ones, and any.
+fn edge(draw: &mut Draw) -> u64 {
+    match draw.below(6) {
+        0 => 0,
+        1 => u64::MAX - draw.below(2),
+        2 => u64::from(u32::MAX) + draw.below(2),
+        3 => draw.next(),
+        _ => draw.below(12),
+    }
+}
+
+/// An item of a sync that means harm, or not.
+fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
+    let actor = [OWN, puppet(0), puppet(1), ActorId::from_u64(edge(draw))][draw.below(4) as usize];
+    let (first, last) = (edge(draw).max(1), edge(draw).max(1));
+    let kinds = [Kind::Counter, Kind::FlagEnableWins, Kind::FlagDisableWins, Kind::Register, Kind::Set];
+    let kind = kinds[draw.below(5) as usize];
+    match draw.below(12) {
+        0 => SyncItem::Begin { full_walk: draw.chance(10) },
+        1 => SyncItem::VectorRange { actor, first: first.min(last), last: first.max(last) },
+        2 => {
+            SyncItem::PreRemoved { dot: Dot { actor, seq: first }, kind: Kind::Set, key: b"k", element: b"e" }
+        }
+        3 => SyncItem::VectorEnd,
+        4 | 5 => SyncItem::Key { kind, key: b"k" },
+        6 => SyncItem::Touch { actor, seq: first },
+        7 => {
+            SyncItem::CounterEntry { actor, increments: u128::MAX - u128::from(first), decrements: u128::MAX }
+        }
+        8 => SyncItem::RegisterValue { hlc: Hlc::from_u64(edge(draw)), actor, value: b"v" },
+        9 => SyncItem::Element {
+            element: &b"\x00\x01"[..draw.below(3) as usize],
+            dots: dots.into(),
+            more: draw.chance(30),
+        },
+        10 => SyncItem::KeyEnd,
+        _ => SyncItem::End,
+    }
+}
+
+/// One well-formed frame that lies about everything else.
+fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
+    let slot = draw.below(2) as usize;
+    let types = FrameType::ALL;
+    let frame_type = if draw.chance(40) { FrameType::SyncData } else { types[draw.below(8) as usize] };
+    let mut header = Stage::header(frame_type, slot);
+    (header.lo, header.count, header.log_first) = (edge(draw), edge(draw) as u32, edge(draw));
+    let dots: Vec<Dot> = (0..draw.below(49))
+        .map(|_| Dot { actor: ActorId::from_u64(edge(draw)), seq: edge(draw).max(1) })
+        .collect();
+    let items: Vec<_> = (0..1 + draw.below(8)).map(|_| lying_item(draw, &dots)).collect();
+    let (a, b, c) = (edge(draw), edge(draw), edge(draw));
+    let range = SeqRange { first: a.min(b).max(1), last: a.max(b).max(1) };
+    let whose = [OWN, puppet(slot), ActorId::from_u64(c)][draw.below(3) as usize];
+    let (id, index) = sync.unwrap_or((c as u32, a));
+    if frame_type == FrameType::SyncData {
+        header.lo = if draw.chance(70) { index } else { index.wrapping_add(draw.below(70)) };
+    } else if frame_type == FrameType::Data {
+        header.count = draw.below(5) as u32;
+        header.lo = header.lo.min(u64::MAX - 5);
+    }
+    let _ = stage.play(header, |frame| {
+        // What the codec refuses to write leaves an empty frame.
+        let _ = match frame_type {
+            FrameType::Data => {
+                let op = Op::Add { element: b"e", superseded: Dots::from(&dots[..]) };
+                (0..header.count)
+                    .try_for_each(|_| frame.push_record(&Record { kind: Kind::Set, key: b"k", op }))
+            }
+            FrameType::Ack => Ack::new(OWN, a, &[range]).encode(frame),
+            FrameType::Hello | FrameType::Vector => {
+                VectorPart::encode(frame, (c % 3) as u8, 3, [(whose, range)])
+            }
+            FrameType::Heartbeat => {
+                Heartbeat { state_digest: a, vector_digest: b, wall_ns: c, last_seq: a }.encode(frame)
+            }
+            FrameType::SyncRequest => {
+                SyncRequest::encode(frame, b as u32, (c % 70) as u8, 70, [(whose, range)])
+            }
+            FrameType::SyncData => {
+                frame.push_sync_id(id).and_then(|()| items.iter().try_for_each(|item| frame.push_item(item)))
+            }
+            FrameType::SyncAck => {
+                SyncAck { sync_id: id, cumulative: a, bitmap: b, abort: c % 5 == 0 }.encode(frame)
+            }
+        };
+    });
+}
+
+#[test]
+fn well_formed_lies_break_nothing_and_fill_nothing() {
+    for seed in seeds(60) {
+        let mut draw = Draw::new(seed);
+        let mut stage = Stage::new(EngineTimers::default());
+        (stage.hello(0), stage.hello(1));
+        let mut sync = None;
+        for _ in 0..400 {
+            lie(&mut stage, &mut draw, sync);
+            let now = stage.now();
+            let inserted = stage.engine.apply(now, Kind::Set, b"own", LocalOp::SetInsert(b"e"));
+            assert!(inserted.is_ok() || inserted == Err(OpError::Backpressure), "seed {seed}: {inserted:?}");
+            let sent = stage.run(draw.below(3) * 100_000);
+            for (_, header, payload) in &sent {
+                match header.frame_type {
+                    FrameType::SyncRequest => {
+                        sync = Some((SyncRequest::decode(payload).unwrap().sync_id, 0));
+                    }
+                    FrameType::SyncAck => {
+                        let ack = SyncAck::decode(payload).unwrap();
+                        sync = (!ack.abort).then_some((ack.sync_id, ack.cumulative));
+                    }
+                    _ => {}
+                }
+            }
+            assert!(stage.engine.vector().len() <= EngineLimits::default().max_actors + 1);
+            assert!(stage.engine.stats().pre_removed <= 4 * EngineLimits::default().max_pre_removed as u64);
+            assert_eq!(stage.engine.vector().contiguous(OWN), stage.engine.last_seq(), "seed {seed}");
         }
     }
 }

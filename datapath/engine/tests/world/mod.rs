@@ -9,7 +9,7 @@ use lattice_engine::{
     Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, LogStore, MemoryLog, OpError,
     Published, Publisher,
 };
-use lattice_wire::{MAX_FRAME_BYTES, Op, decode_record};
+use lattice_wire::{FrameType, MAX_FRAME_BYTES, Op, decode_record};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -144,6 +144,8 @@ pub struct World {
     pub cut: BTreeSet<(usize, usize)>,
     /// Hosts that do not run, as under SIGSTOP: what comes for them waits.
     pub paused: BTreeSet<usize>,
+    /// A host whose data frames are all lost, and nothing else of it.
+    pub mute: Option<usize>,
     /// So many in a hundred frames are followed by one of the past, of whatever session.
     pub replay_percent: u64,
     limits: EngineLimits,
@@ -166,6 +168,7 @@ impl World {
             faults,
             cut: BTreeSet::new(),
             paused: BTreeSet::new(),
+            mute: None,
             replay_percent: 0,
             limits,
             witness: Records::default(),
@@ -271,7 +274,9 @@ impl World {
     }
 
     fn carry(&mut self, from: usize, to: usize, frame: &[u8]) {
-        if self.cut.contains(&(from, to)) || self.draw.chance(self.faults.loss_percent) {
+        let data = frame[lattice_wire::offsets::FRAME_TYPE] == FrameType::Data as u8;
+        let lost = self.cut.contains(&(from, to)) || (data && self.mute == Some(from));
+        if lost || self.draw.chance(self.faults.loss_percent) {
             return;
         }
         for _ in 0..1 + u64::from(self.draw.chance(self.faults.copy_percent)) {
@@ -279,7 +284,9 @@ impl World {
             let at = self.now_ns + 1 + self.draw.below(self.faults.max_delay_ns);
             self.network.insert((at, self.sent), (to, frame.to_vec()));
         }
-        if self.replay_percent > 0 {
+        // Heartbeats tell the time, which is for the seal's replay window to defend.
+        let beat = frame[lattice_wire::offsets::FRAME_TYPE] == FrameType::Heartbeat as u8;
+        if self.replay_percent > 0 && !beat {
             self.remember(to, frame);
             if self.draw.chance(self.replay_percent) {
                 let again = self.draw.below(self.past.len() as u64) as usize;
@@ -326,6 +333,7 @@ impl World {
         self.faults = Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 };
         self.cut.clear();
         self.paused.clear();
+        self.mute = None;
         self.replay_percent = 0;
         let begin_ns = self.now_ns;
         while !self.converged() {
