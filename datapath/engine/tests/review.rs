@@ -674,7 +674,7 @@ fn well_formed_lies_break_nothing_and_fill_nothing() {
     for seed in seeds(60) {
         let mut draw = Draw::new(seed);
         let mut stage = Stage::new(EngineTimers::default());
-        (stage.hello(0), stage.hello(1));
+        (0..2).for_each(|slot| stage.hello(slot));
         let mut sync = None;
         for _ in 0..400 {
             lie(&mut stage, &mut draw, sync);
