@@ -200,7 +200,7 @@ impl Cluster {
 
     /// Runs a program on a host; `name` names its log.
     pub fn spawn(&self, host: usize, name: &str, program: &Path, arguments: &[&str]) -> Result<Process> {
-        let mut command = self.network.command(host, program);
+        let mut command = self.network.command(host, program)?;
         command.args(arguments);
         Process::spawn(name, command, self.scratch.path())
     }
@@ -253,7 +253,7 @@ impl Cluster {
     }
 
     fn start_daemon(&self, host: usize, plan: &HostPlan) -> Result<Daemon> {
-        let command = self.network.command(host, &self.binaries.latticed()?);
+        let command = self.network.command(host, &self.binaries.latticed()?)?;
         Daemon::start(&plan.name, command, &plan.file, self.scratch.path())
     }
 }

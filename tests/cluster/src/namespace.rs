@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
@@ -50,17 +51,26 @@ impl Namespace {
         ip(&format!("-n {} {arguments}", self.name))
     }
 
-    /// A command that runs `program` inside. The process keeps its pid: `ip netns exec` becomes the program.
-    pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
+    /// A command that runs `program` inside.
+    ///
+    /// Not by `ip netns exec`: that also makes a mount namespace to show a /sys of its own, which nobody here reads, and
+    /// undoing mounts waits for the kernel's grace periods; beside polling daemons that took seconds.
+    pub fn command(&self, program: &Path) -> Result<Command> {
+        let file = self.open()?;
+        let mut command = Command::new(program);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; the closure makes one setns(2) on a
+        // descriptor that it owns, and does not allocate.
+        unsafe {
+            command.pre_exec(move || {
+                Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
+            });
+        }
+        Ok(command)
     }
 
     /// Calls `body` on a thread of its own that has joined the namespace: sockets opened there belong to it.
     pub fn enter<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = File::open(Path::new(DIRECTORY).join(&self.name))
-            .with_context(|| format!("can't open namespace {}", self.name))?;
+        let file = self.open()?;
         std::thread::scope(|scope| {
             let joined = scope.spawn(|| {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -71,6 +81,11 @@ impl Namespace {
                 Err(_) => Err(anyhow!("the thread inside namespace {} panicked", self.name)),
             }
         })
+    }
+
+    fn open(&self) -> Result<File> {
+        let path = Path::new(DIRECTORY).join(&self.name);
+        File::open(path).with_context(|| format!("can't open namespace {}", self.name))
     }
 }
 

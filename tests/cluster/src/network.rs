@@ -86,10 +86,10 @@ impl Network {
     }
 
     /// A command that runs `program` on a host.
-    pub fn command(&self, host: usize, program: &Path) -> Command {
+    pub fn command(&self, host: usize, program: &Path) -> Result<Command> {
         match self.hosts.get(host) {
             Some(namespace) => namespace.command(program),
-            None => Command::new(program),
+            None => Ok(Command::new(program)),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Packet sockets and the two calls on network interfaces for which there is no safe wrapper: the only unsafe code of
-//! the harness, beside the parent-death signal in [`crate::process`].
+//! the harness, beside what a child does between fork and exec ([`crate::namespace`], [`crate::process`]).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

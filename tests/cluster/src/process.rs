@@ -85,7 +85,7 @@ impl Process {
         kill_process(self.pid(), signal).with_context(|| format!("can't signal {}", self.name))
     }
 
-    /// Its process id. `ip netns exec` becomes the program, so this is the program's own.
+    /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
