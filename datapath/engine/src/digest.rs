@@ -20,12 +20,18 @@ fn key_base(key_hash: u64, kind: Kind) -> u64 {
     mix(key_hash, kind as u64)
 }
 
+/// What a digest gains when one actor's entry of a counter goes from `old` to `new`. What the two atoms have in common
+/// is computed once: this runs for every increment.
+pub(crate) fn counter_change(key_hash: u64, actor: ActorId, old: CounterEntry, new: CounterEntry) -> u64 {
+    let base = mix(key_base(key_hash, Kind::Counter), actor.as_u64());
+    counter_atom(base, new).wrapping_sub(counter_atom(base, old))
+}
+
 /// The atom of one actor's entry of a counter; an entry of nothing is no atom.
-pub(crate) fn counter_atom(key_hash: u64, actor: ActorId, entry: CounterEntry) -> u64 {
+fn counter_atom(base: u64, entry: CounterEntry) -> u64 {
     if entry.increments == 0 && entry.decrements == 0 {
         return 0;
     }
-    let base = mix(key_base(key_hash, Kind::Counter), actor.as_u64());
     let up = mix(base, entry.increments as u64) ^ ((entry.increments >> 64) as u64);
     mix(up, entry.decrements as u64) ^ ((entry.decrements >> 64) as u64).rotate_left(17)
 }

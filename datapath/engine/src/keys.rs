@@ -239,10 +239,7 @@ impl Keys {
         new: CounterEntry,
     ) {
         let hash = self.entries[position as usize].hash;
-        self.state_digest = self
-            .state_digest
-            .wrapping_sub(digest::counter_atom(hash, actor, old))
-            .wrapping_add(digest::counter_atom(hash, actor, new));
+        self.state_digest = self.state_digest.wrapping_add(digest::counter_change(hash, actor, old, new));
         self.mark(position);
     }
 
