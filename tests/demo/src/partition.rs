@@ -70,8 +70,9 @@ pub fn cut_and_heal(stage: &Stage, programs: &mut Programs, progress: &Progress)
     let cut_name = names[CUT];
     progress
         .step(&format!("partition: the link of {cut_name} is cut for two seconds, everybody writes on"))?;
-    let start = Instant::now();
     stage.cluster.network().cut(CUT)?;
+    // From here on it is cut: to take a link down may take the kernel a while.
+    let start = Instant::now();
     let before = totals(stage)?;
     // Both sides change the same things, and neither knows of the other's.
     programs::set(stage, 0, SETTING, "v2, from the majority")?;
