@@ -21,7 +21,8 @@ const NAME_RULE: &str = "1 to 63 letters, digits, `.`, `_` or `-`, the first a l
 const NODE_ID_RULE: &str = "an integer from 1 to 65534, different on every node";
 const DIRECTORY_RULE: &str =
     "an absolute path without white space, best on tmpfs, such as \"/dev/shm/latticed/host-a\"";
-const ADDRESS_RULE: &str = "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\"";
+const ADDRESS_RULE: &str =
+    "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\": no prefix length, not link-local";
 
 /// Parses the text. What is wrong goes to the report; the value is only of use when that stayed empty.
 pub(super) fn parse(text: &str, report: &mut Report) -> Config {
@@ -82,11 +83,14 @@ fn node(mut section: Section<'_, '_>) -> Node {
 
 fn network(mut section: Section<'_, '_>) -> Network {
     let address = section
-        .required("address", ADDRESS_RULE, |section| section.address("address"))
+        .required("address", ADDRESS_RULE, |section| section.address("address", ADDRESS_RULE))
         .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     // 15 bytes: IFNAMSIZ (linux/if.h) less its terminating zero.
     let interface = section.string("interface", "the name of an interface, 1 to 15 characters", |text| {
-        let ok = (1..=15).contains(&text.len()) && !text.contains(['/', ' ', '\0']);
+        // What the kernel allows (dev_valid_name, net/core/dev.c), and nothing that would disturb a terminal.
+        let ok = (1..=15).contains(&text.len())
+            && ![".", ".."].contains(&text)
+            && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
         ok.then(|| text.to_owned())
     });
     let base_port = section
@@ -144,7 +148,7 @@ fn limits(mut section: Section<'_, '_>) -> Limits {
         integer max_ranges_per_actor 1..=1 << 12;
         integer max_pre_removed 1..=1 << 20;
         integer max_window_frames 1..=1 << 14;
-        integer max_burst_ops 1..=1 << 16;
+        integer max_burst_ops 8..=1 << 16;
         integer segment_cells_per_worker 64..=1 << 26;
         integer segment_extent_bytes_per_worker 1 << 16..=1 << 35;
         power_of_two change_ring_entries 64..=1 << 22;
@@ -178,6 +182,7 @@ fn timers(mut section: Section<'_, '_>) -> Timers {
 
 fn peer(section: &mut Section<'_, '_>) -> Option<Peer> {
     let id = node_id(section);
-    let address = section.required("address", ADDRESS_RULE, |section| section.address("address"));
+    let address =
+        section.required("address", ADDRESS_RULE, |section| section.address("address", ADDRESS_RULE));
     Some(Peer { id: id?, address: address? })
 }

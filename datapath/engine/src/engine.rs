@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::stats::{DropReason, EngineStats, PeerStatus};
 use crate::sync_receive::IncomingSync;
 use crate::sync_send::OutgoingSync;
+use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
 use lattice_crdt::{Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
 use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
 
@@ -171,7 +172,7 @@ impl<L: LogStore> Engine<L> {
         let result = self.receive_frame(now, bytes);
         match &result {
             Ok(()) => {}
-            Err(DropReason::Wire(_)) => self.stats.dropped_wire += 1,
+            Err(DropReason::Wire(error)) => self.stats.dropped_wire.count(*error),
             Err(DropReason::Record(_)) => self.stats.dropped_record += 1,
             Err(DropReason::StaleSession) => self.stats.dropped_stale_session += 1,
             Err(DropReason::OutOfOrderBound) => self.stats.dropped_out_of_order_bound += 1,
@@ -355,6 +356,11 @@ pub(crate) fn sources(config: &EngineConfig) -> usize {
     config.peers.len() + 2
 }
 
+/// Records that one operation may take: an element has at most a dot of each actor, and what does not fit beside the
+/// element in one record goes into records before it.
+const MIN_BURST_OPS: usize = 8;
+const _: () = assert!(MIN_BURST_OPS > MAX_ACTORS.div_ceil(MAX_DOTS_PER_RECORD) + 1);
+
 fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {
     let limits = &config.limits;
     let positive = [
@@ -363,7 +369,6 @@ fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {
         ("max_ranges_per_actor", limits.max_ranges_per_actor),
         ("max_pre_removed", limits.max_pre_removed),
         ("max_window_frames", limits.max_window_frames),
-        ("max_burst_ops", limits.max_burst_ops),
     ];
     let limit = |name, value, requirement| Err(EngineConfigError::Limit { name, value, requirement });
     if let Some((name, value)) = positive.into_iter().find(|&(_, value)| value == 0) {
@@ -371,6 +376,13 @@ fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {
     }
     if limits.log_bytes < 16 * MAX_RECORD_BYTES {
         return limit("log_bytes", limits.log_bytes, "must hold at least 16 of the largest records");
+    }
+    if limits.max_burst_ops < MIN_BURST_OPS {
+        return limit(
+            "max_burst_ops",
+            limits.max_burst_ops,
+            "must be at least 8: one operation may take as many records",
+        );
     }
     if !limits.log_records.is_power_of_two() {
         return limit("log_records", limits.log_records, "must be a power of two");

@@ -264,8 +264,12 @@ impl Keys {
         let Some(store) = entry.value.dots_mut() else { return };
         if store.insert(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
+            // An element that has one dot more is as much a member as before, and so it is published.
+            let is_new = store.dots(element).len() == 1;
             self.state_digest = self.state_digest.wrapping_add(atom);
-            self.mark_element(position, element);
+            if is_new {
+                self.mark_element(position, element);
+            }
         }
     }
 
@@ -285,8 +289,11 @@ impl Keys {
         let Some(store) = entry.value.dots_mut() else { return };
         if store.remove(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
+            let is_gone = store.dots(element).is_empty();
             self.state_digest = self.state_digest.wrapping_sub(atom);
-            self.mark_element(position, element);
+            if is_gone {
+                self.mark_element(position, element);
+            }
         }
     }
 

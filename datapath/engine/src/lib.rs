@@ -40,4 +40,4 @@ pub use engine::Engine;
 pub use log::{LogStore, MemoryLog};
 pub use ops::{Applied, LocalOp, OpError};
 pub use publisher::{Published, Publisher};
-pub use stats::{DropReason, EngineStats, PeerStatus};
+pub use stats::{DropReason, EngineStats, PeerStatus, WireDrops};

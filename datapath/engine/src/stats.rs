@@ -1,11 +1,13 @@
 //! Counters of one engine, and why it dropped what it dropped.
 
+use lattice_wire::WireError;
+
 /// Why a frame, or the rest of one, had no effect. Nothing is lost by it: repair brings the operations again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
     /// Not a frame of this cluster and version; the wire codec says why.
     #[error("wire: {0}")]
-    Wire(#[from] lattice_wire::WireError),
+    Wire(#[from] WireError),
     /// A record in a frame that is otherwise whole does not decode.
     #[error("record: {0}")]
     Record(#[from] lattice_wire::RecordError),
@@ -35,6 +37,49 @@ pub enum DropReason {
     OutOfSequence,
 }
 
+/// Frames that the wire codec refused, by [`lattice_wire::WireError`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireDrops {
+    /// Shorter than a header and a tag.
+    pub too_short: u64,
+    /// Longer than a frame may be.
+    pub too_long: u64,
+    /// Without the magic bytes.
+    pub bad_magic: u64,
+    /// Of another version.
+    pub bad_version: u64,
+    /// Of an unknown type.
+    pub bad_type: u64,
+    /// Of another cluster.
+    pub wrong_cluster: u64,
+    /// With a payload length that contradicts the frame's.
+    pub bad_length: u64,
+    /// With a reserved byte that is not zero.
+    pub bad_reserved: u64,
+    /// With an interval that overflows.
+    pub bad_interval: u64,
+    /// Damaged: the tag does not match.
+    pub bad_tag: u64,
+}
+
+impl WireDrops {
+    pub(crate) fn count(&mut self, error: WireError) {
+        let counter = match error {
+            WireError::TooShort => &mut self.too_short,
+            WireError::TooLong => &mut self.too_long,
+            WireError::BadMagic => &mut self.bad_magic,
+            WireError::BadVersion(_) => &mut self.bad_version,
+            WireError::BadType(_) => &mut self.bad_type,
+            WireError::WrongCluster => &mut self.wrong_cluster,
+            WireError::BadLength => &mut self.bad_length,
+            WireError::BadReserved => &mut self.bad_reserved,
+            WireError::BadInterval => &mut self.bad_interval,
+            WireError::BadTag => &mut self.bad_tag,
+        };
+        *counter += 1;
+    }
+}
+
 /// Counters of one engine since it began. All monotonic but those that say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
@@ -56,8 +101,8 @@ pub struct EngineStats {
     pub records_duplicate: u64,
     /// Records skipped because a running sync covers them.
     pub records_in_sync: u64,
-    /// Frames dropped by the wire codec.
-    pub dropped_wire: u64,
+    /// Frames dropped by the wire codec, by reason.
+    pub dropped_wire: WireDrops,
     /// Frames with a record that does not decode.
     pub dropped_record: u64,
     /// Frames for another node or shard, or from a node that is not a peer.

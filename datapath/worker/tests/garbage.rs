@@ -54,7 +54,11 @@ fn garbage_frames_change_nothing_and_are_counted() {
 
     assert_eq!(digests(&mut cluster), before, "garbage changed the state");
     assert_eq!(cluster.nodes[1].counter(b"c"), Some(3));
-    assert_eq!(cluster.nodes[1].counted("dropped_wire"), sent / 5 * 4);
+    let reasons = ["too_short", "bad_magic", "bad_version", "wrong_cluster", "bad_type", "bad_length"];
+    let dropped: Vec<u64> =
+        reasons.iter().map(|reason| cluster.nodes[1].counted(&format!("dropped_{reason}"))).collect();
+    assert_eq!(dropped.iter().sum::<u64>(), sent / 5 * 4, "{dropped:?}");
+    assert!(dropped[0] > 0 && dropped[1] > 0 && dropped[3] > 0, "{dropped:?}");
     assert_eq!(cluster.nodes[1].counted("frames_misdirected"), sent / 5);
     client.add(b"c", 1).unwrap();
     assert!(cluster.turn_until(200_000, |cluster| cluster.nodes[1].counter(b"c") == Some(4)), "life goes on");
