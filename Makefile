@@ -3,7 +3,7 @@
 #   make demo     three hosts, one state, a partition, and the proof that nothing was lost
 #   make test     every test: workspace, real clusters, loom
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
-#   make bench    the benches, in full
+#   make bench    what a read costs, and the raw round trip of the network path
 #   make check    formatting, lints and a build with warnings denied
 #   make build    the release programs
 #   make fmt      formats the sources
@@ -43,8 +43,9 @@ soak: deps
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/release LATTICE_SOAK_SECONDS=$(SOAK_SECONDS) \
 		cargo test --release -p lattice-cluster --test convergence -- --nocapture
 
-bench: deps
-	cargo bench --workspace
+bench: build
+	$(TARGET)/release/lattice-bench read
+	$(TARGET)/release/examples/pingpong xdp-driver || $(TARGET)/release/examples/pingpong udp
 
 check: deps
 	cargo fmt --all --check
