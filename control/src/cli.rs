@@ -116,6 +116,8 @@ fn run(config: Config, options: Options) -> ExitCode {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // Else a log that nobody reads any more would be reported on standard error, by a macro that panics when that fails.
+        .log_internal_errors(false)
         .finish();
     // It is only ever set here; were it set before, that one would be used.
     let _ = tracing::subscriber::set_global_default(subscriber);

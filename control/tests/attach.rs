@@ -178,3 +178,37 @@ fn too_many_connections_are_told_so() {
     assert_eq!(answer["code"], json!("too-many-clients"));
     assert!(is_closed(&mut refused));
 }
+
+/// Descriptors and mappings of the daemon.
+fn held(daemon: &Dev) -> (usize, usize) {
+    let process = std::path::PathBuf::from(format!("/proc/{}", daemon.pid()));
+    let descriptors = std::fs::read_dir(process.join("fd")).expect("it runs").count();
+    let maps = std::fs::read_to_string(process.join("maps")).expect("it runs");
+    (descriptors, maps.lines().filter(|line| line.contains("memfd:")).count())
+}
+
+#[test]
+fn clients_that_come_and_go_leave_nothing_behind_and_can_not_flood_the_log() {
+    const CLIENTS: usize = 1000;
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let daemon = Dev::start_logging_to(log.reopen().expect("the same file"));
+    let before = held(&daemon);
+    for index in 0..CLIENTS {
+        let mut stream = connect(&daemon.socket());
+        if index % 3 == 0 {
+            // It goes before it has its reply.
+            stream.write_all(b"{\"op\":\"attach\"}\n").expect("the daemon reads");
+        } else {
+            let (reply, _) = attach(&mut stream);
+            assert_eq!(reply["ok"], true, "{index}: {reply}");
+        }
+    }
+    let began = Instant::now();
+    // What the start itself still held may go meanwhile.
+    while held(&daemon).0 > before.0 || held(&daemon).1 > before.1 {
+        assert!(began.elapsed() < PATIENCE, "{:?} are held, {before:?} before", held(&daemon));
+        std::thread::yield_now();
+    }
+    let lines = std::fs::read_to_string(log.path()).expect("a log").lines().count();
+    assert!(lines < CLIENTS / 4, "{lines} lines for {CLIENTS} clients");
+}

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Dev, ctl, text};
+use support::{Dev, ctl, latticed, text};
 use tempfile::TempDir;
 
 fn parsed(line: &str) -> Value {
@@ -197,4 +200,28 @@ fn a_daemon_that_stands_still_is_told_from_one_that_is_gone() {
     wait_until("it goes on", || !silent());
     // The write that failed is not under way: attaching came first.
     assert_eq!(dev.ctl_ok(&["add", "n", "1"]), "5\n");
+}
+
+/// `latticed --dev 2>&1 | head`, or a log collector that died: the log is lost, and nothing else.
+#[test]
+fn a_daemon_whose_log_nobody_reads_any_more_serves_and_stops_cleanly() {
+    let home = TempDir::new().expect("a temporary directory");
+    let mut process = latticed(home.path())
+        .arg("--dev")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("latticed starts");
+    let mut ready = String::new();
+    let stdout = process.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut ready).expect("a line");
+    drop(process.stderr.take());
+
+    let output = ctl(home.path(), &["add", "k", "1"]);
+    let pid = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(pid, Signal::TERM).expect("it runs");
+    let status = process.wait().expect("it ends");
+    assert_eq!(text(&output.stdout), "1\n", "{}", text(&output.stderr));
+    assert_eq!(status.code(), Some(0));
+    assert!(!home.path().join("latticed/daemon.sock").exists());
 }

@@ -24,7 +24,12 @@ pub use schema::{
     Cluster, Config, Idle, Limits, MAX_PEERS, Network, Node, Paths, Peer, PortChoice, Timers, Workers,
 };
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
+
+/// Bytes of a configuration file, at most; the largest that means something has some 10 KiB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Why a configuration file could not be used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +55,10 @@ impl Config {
     /// # Errors
     /// [`LoadError`]: the file is unreadable, or wrong, with every mistake in it.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| LoadError::Read { path: path.display().to_string(), source })?;
-        Ok(Self::parse(&text, &path.display().to_string())?)
+        let origin = path.display().to_string();
+        let bytes = read(path).map_err(|source| LoadError::Read { path: origin.clone(), source })?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| not_utf_8(&bytes, &error, &origin))?;
+        Ok(Self::parse(text, &origin)?)
     }
 
     /// Parses and validates the text of a file; `origin` is its name in messages.
@@ -67,6 +73,28 @@ impl Config {
         }
         report.into_result(config, origin)
     }
+}
+
+/// Reads a file of a bounded size: a device or a pipe may have no end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other(format!("it is longer than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The one mistake of a file that is no text, at the line of its first byte that is none.
+fn not_utf_8(bytes: &[u8], error: &std::str::Utf8Error, origin: &str) -> ConfigErrors {
+    let before = &bytes[..error.valid_up_to()];
+    let problem = Problem {
+        line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+        key: String::new(),
+        found: "not TOML: is not UTF-8".to_owned(),
+        expected: "expected a text file; save it as UTF-8".to_owned(),
+    };
+    ConfigErrors { origin: origin.to_owned(), problems: vec![problem] }
 }
 
 #[cfg(test)]

@@ -118,12 +118,9 @@ impl<'a, 'r> Section<'a, 'r> {
         None
     }
 
-    /// An IP address that a host can have.
-    pub(super) fn address(&mut self, key: &'static str) -> Option<IpAddr> {
-        self.string(key, "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\"", |text| {
-            let address: IpAddr = text.parse().ok()?;
-            (!address.is_unspecified() && !address.is_multicast()).then_some(address)
-        })
+    /// An IP address that a host can have and that means the same on every other.
+    pub(super) fn address(&mut self, key: &'static str, expected: &str) -> Option<IpAddr> {
+        self.string(key, expected, |text| text.parse().ok().filter(is_reachable))
     }
 
     /// A list of integers within a range, at least one and at most `max`.
@@ -225,7 +222,10 @@ impl<'a, 'r> Section<'a, 'r> {
             table.iter().filter(|(name, _)| !self.known.iter().any(|known| name.get_ref() == known))
         {
             let key = name.get_ref();
-            let full_name = self.full_name(key);
+            // Quoted as TOML would have it, when it is no bare key: it may hold anything.
+            let is_bare =
+                !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+            let full_name = if is_bare { self.full_name(key) } else { self.full_name(&format!("{key:?}")) };
             let line = self.report.line_of(&name.span());
             let expected = match nearest(key, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -240,6 +240,20 @@ impl<'a, 'r> Section<'a, 'r> {
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// Whether peers can be told this address. A link-local one names no link, so other hosts can't use it; an IPv4 address in
+/// an IPv6 one (`::ffff:10.0.0.1`) is not what is on the wire.
+fn is_reachable(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_multicast()),
+        IpAddr::V6(v6) => {
+            !(v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || v6.to_ipv4_mapped().is_some())
+        }
+    }
 }
 
 /// What a value is, for a message.

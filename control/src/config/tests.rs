@@ -226,3 +226,50 @@ fn any_bytes_are_answered_not_panicked_on() {
         let _ = Config::parse(&doubled.join("\n"), "doubled");
     }
 }
+
+#[test]
+fn addresses_that_no_peer_could_reach_are_refused() {
+    for address in ["::ffff:10.77.0.1", "255.255.255.255", "0.1.2.3", "fe80::1", "10.77.0.1/24", "ff02::1"] {
+        let text = MINIMAL.replace("10.77.0.1", address);
+        assert_problem(
+            &text,
+            &format!("6: network.address: is \"{address}\"; expected the IPv4 or IPv6 address"),
+        );
+    }
+    // Half of the cluster on loopback can't reach the other half.
+    let peer = with("[[peers]]\nid = 2\naddress = \"127.0.0.1\"");
+    assert_problem(
+        &peer,
+        "9: peers[0].address: is 127.0.0.1, a loopback address, but this node's is 10.77.0.1",
+    );
+    let own = with("[[peers]]\nid = 2\naddress = \"10.77.0.2\"").replace("10.77.0.1", "127.0.0.1");
+    assert_problem(
+        &own,
+        "9: peers[0].address: is 10.77.0.2, but this node's is 127.0.0.1, a loopback address",
+    );
+}
+
+#[test]
+fn names_with_control_characters_are_refused_and_do_not_reach_the_terminal() {
+    assert_problem(&with("interface = \"a\\nb\""), "7: network.interface: is \"a\\nb\"");
+    assert_problem(&with("interface = \"..\""), "7: network.interface: is \"..\"");
+    let problems = problems(&with("\"a\\nb\\u001b[2J\" = 1"));
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("7: network.\"a\\nb\\u{1b}[2J\": there is no such key"), "{problems:?}");
+}
+
+#[test]
+fn what_is_not_utf_8_is_told_with_its_line() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let path = home.path().join("latin1.toml");
+    std::fs::write(&path, [with("[paths]\ndirectory = \"/x/").as_bytes(), b"\xe9\"\n"].concat())
+        .expect("a file");
+    let told = Config::load(&path).expect_err("not UTF-8").to_string();
+    assert!(told.contains("latin1.toml:9: not TOML: is not UTF-8; expected"), "{told}");
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let told = Config::load(std::path::Path::new("/dev/zero")).expect_err("no configuration").to_string();
+    assert!(told.contains("longer than"), "{told}");
+}

@@ -119,6 +119,18 @@ fn peers(config: &Config, report: &mut Report) {
                 format!("expected an {} address like its own", family(config.network.address)),
             );
         }
+        let (own, is_loopback) = (config.network.address, peer.address.is_loopback());
+        if is_loopback != own.is_loopback() && family(peer.address) == family(own) {
+            let found = match is_loopback {
+                true => format!("is {}, a loopback address, but this node's is {own}", peer.address),
+                false => format!("is {}, but this node's is {own}, a loopback address", peer.address),
+            };
+            report.problem_at(
+                &address_key,
+                found,
+                "expected loopback addresses on all nodes of one host, or on none",
+            );
+        }
         for earlier in &config.peers[..index] {
             if earlier.id == peer.id {
                 report.problem_at(

@@ -183,7 +183,7 @@ impl Connection {
 
     async fn attach(&mut self) -> Result<(), End> {
         let outcome = match self.attachment {
-            None => attach::attach(&self.daemon, self.stream.get_ref()),
+            None => attach::attach(&self.daemon, self.stream.get_ref()).await,
             Some(_) => Err(Refusal::new(
                 codes::ALREADY_ATTACHED,
                 "this connection has its rings already; open another one for another client",

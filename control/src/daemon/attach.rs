@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lattice_segment::{RingConfig, RingConsumer, create_rings};
 use lattice_worker::{ClientId, Command, client_wakeup};
@@ -23,6 +23,8 @@ use crate::protocol::{Attached, Client, Refusal, codes};
 
 /// Descriptors of one reply, at most: the rings, and an eventfd for each of 64 workers.
 const MAX_DESCRIPTORS: usize = 65;
+/// Longest that an attachment waits for room in the workers' queues: many clients may come and go in one moment.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before a detachment that found a worker's queue full is tried again.
 const DETACH_RETRY: Duration = Duration::from_millis(2);
 
@@ -114,7 +116,7 @@ type Granted = (Attachment, Attached, Vec<OwnedFd>);
 ///
 /// # Errors
 /// [`Refusal`]: nothing is left behind.
-pub fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Refusal> {
+pub async fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Refusal> {
     let system = |what: &str, error: &dyn std::fmt::Display| {
         Refusal::new(codes::SYSTEM, format!("{what}: {error}; nothing was attached"))
     };
@@ -131,15 +133,12 @@ pub fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Refusal> 
         )
     })?;
     let id = attachment.id;
-    match give_rings(daemon, id) {
+    match give_rings(daemon, id).await {
         Ok(descriptors) => {
-            tracing::info!(
-                client = id,
-                pid = peer.pid(),
-                uid = peer.uid(),
-                gid = peer.gid(),
-                "client attached"
-            );
+            if daemon.may_log_connection() {
+                let (pid, uid, gid) = (peer.pid(), peer.uid(), peer.gid());
+                tracing::info!(client = id, pid, uid, gid, "client attached");
+            }
             let reply = Attached {
                 segment: daemon.config.paths.segment(),
                 incarnation: format!("{:016x}", daemon.reader.incarnation()),
@@ -150,14 +149,15 @@ pub fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Refusal> 
             Ok((attachment, reply, descriptors))
         }
         Err(refusal) => {
-            daemon.clients.leave(id);
+            // From the workers that had taken their end, however long their queues are: they would keep it for ever.
+            attachment.detach(daemon).await;
             Err(refusal)
         }
     }
 }
 
 /// Makes the rings and hands each worker its end.
-fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refusal> {
+async fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refusal> {
     let system = |error: &dyn std::fmt::Display| {
         Refusal::new(codes::SYSTEM, format!("rings can't be made: {error}; nothing was attached"))
     };
@@ -172,30 +172,26 @@ fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refusal> {
         worker_ends.push(worker_end);
         descriptors.push(client_end);
     }
-    hand_over(daemon, id, consumers, worker_ends)?;
+    hand_over(daemon, id, consumers, worker_ends).await?;
     Ok(descriptors)
 }
 
-/// Gives every worker its end, or none.
-fn hand_over(
+/// Gives every worker its end. Refused: some may have theirs, and the caller detaches the client from all.
+async fn hand_over(
     daemon: &Daemon,
     id: ClientId,
     consumers: Vec<RingConsumer>,
     worker_ends: Vec<OwnedFd>,
 ) -> Result<(), Refusal> {
+    let deadline = Instant::now() + HAND_OVER_TIMEOUT;
     for (worker, (consumer, wakeup)) in (0..).zip(consumers.into_iter().zip(worker_ends)) {
         let command = Command::AttachClient { id, consumer, wakeup: Some(wakeup) };
-        if daemon.workers.send(worker, command) {
-            continue;
+        if !daemon.workers.send_until(worker, command, deadline).await {
+            return Err(Refusal::new(
+                codes::BUSY,
+                "a worker's command queue is full; nothing was attached; try again",
+            ));
         }
-        for earlier in 0..worker {
-            // A queue that is full now too keeps an idle ring of a client that is not there: it is polled, and empty.
-            let _ = daemon.workers.send(earlier, Command::DetachClient { id });
-        }
-        return Err(Refusal::new(
-            codes::BUSY,
-            "a worker's command queue is full; nothing was attached; try again",
-        ));
     }
     Ok(())
 }

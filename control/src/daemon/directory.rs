@@ -10,7 +10,7 @@
 //! The lock is the kernel's: it is gone when the process is gone, however it died, so a left-over file never stands in
 //! the way of a restart.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -25,19 +25,32 @@ pub struct Lock {
     _file: File,
 }
 
-/// Makes the directory (its parents too) unless it is there.
+/// Makes the directory (its parents too) unless it is there. One that is there must be this user's or root's, and closed
+/// to everybody else's writing.
 ///
 /// # Errors
-/// [`StartError::Directory`]: it can't be made, or something else is in its place.
+/// [`StartError::Directory`]: it can't be made, or something else is in its place; [`StartError::UnsafeDirectory`].
 pub fn create(directory: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::Directory { path: directory.to_owned(), source };
     if let Some(parent) = directory.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
     }
     match DirBuilder::new().mode(0o750).create(directory) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
-        outcome => outcome.map_err(failed),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {}
+        outcome => return outcome.map_err(failed),
     }
+    // It was there: made by an earlier start or the administrator, or, below a directory of everybody's such as /dev/shm,
+    // by somebody who would like to choose what this daemon opens.
+    let found = std::fs::metadata(directory).map_err(failed)?;
+    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if is_trusted && found.mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(unsafe_directory(directory, &found))
+}
+
+fn unsafe_directory(directory: &Path, found: &Metadata) -> StartError {
+    StartError::UnsafeDirectory { path: directory.to_owned(), mode: found.mode() & 0o7777, uid: found.uid() }
 }
 
 /// Takes the lock of a directory.
@@ -52,6 +65,8 @@ pub fn lock(path: &Path) -> Result<Lock, StartError> {
         .create(true)
         .truncate(false)
         .mode(0o640)
+        // A symbolic link in its place would choose which file is emptied below.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(failed)?;
     if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -96,11 +111,7 @@ pub fn create_private(directory: &Path) -> Result<(), StartError> {
     if found.is_dir() && own && found.mode() & 0o077 == 0 {
         return Ok(());
     }
-    Err(StartError::UnsafeDirectory {
-        path: directory.to_owned(),
-        mode: found.mode() & 0o7777,
-        uid: found.uid(),
-    })
+    Err(unsafe_directory(directory, &found))
 }
 
 #[cfg(test)]
@@ -133,6 +144,30 @@ mod tests {
         create_private(&private).expect("made");
         create_private(&private).expect("there already, and ours alone");
         assert_eq!(mode(&private), 0o700);
+    }
+
+    /// /dev/shm is everybody's: a directory that waits there for a daemon of root may be a trap.
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused_and_a_link_in_place_of_the_lock_is_not_followed() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let open = home.path().join("open");
+        std::fs::create_dir(&open).expect("made");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("own directory");
+        assert!(matches!(create(&open), Err(StartError::UnsafeDirectory { .. })));
+
+        let theirs = home.path().join("theirs");
+        std::fs::create_dir(&theirs).expect("made");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&theirs, Some(65_534), None).expect("root may");
+            assert!(matches!(create(&theirs), Err(StartError::UnsafeDirectory { uid: 65_534, .. })));
+        }
+
+        let victim = home.path().join("victim");
+        std::fs::write(&victim, "precious").expect("a file");
+        let path = home.path().join("lock");
+        std::os::unix::fs::symlink(&victim, &path).expect("a symbolic link");
+        assert!(matches!(lock(&path), Err(StartError::Directory { .. })));
+        assert_eq!(std::fs::read_to_string(&victim).expect("it is there"), "precious");
     }
 
     #[test]

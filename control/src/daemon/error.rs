@@ -9,15 +9,15 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The runtime directory, or the lock in it, could not be made.
-    #[error("can't use {}: {source}; give a directory that this user can write to as paths.directory", .path.display())]
+    #[error("can't use {}: {source}; give a directory that this user can write to as paths.directory (--dev: XDG_RUNTIME_DIR, or unset it)", .path.display())]
     Directory {
         /// What could not be made or opened.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
-    /// The directory of `--dev` belongs to somebody else or is open to others.
-    #[error("won't use {}: it has mode {mode:o} and belongs to uid {uid}, so others may have prepared it; remove it, or set XDG_RUNTIME_DIR", .path.display())]
+    /// The runtime directory belongs to somebody else or is open to others.
+    #[error("won't use {}: it has mode {mode:o} and belongs to uid {uid}, so others may have prepared it; remove it, or choose another with paths.directory (--dev: XDG_RUNTIME_DIR)", .path.display())]
     UnsafeDirectory {
         /// The directory.
         path: PathBuf,

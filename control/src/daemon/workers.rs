@@ -82,6 +82,19 @@ impl Workers {
         }
     }
 
+    /// Gives a worker a command, waiting for room until `deadline`. False: there was none, and the command is dropped.
+    pub async fn send_until(&self, worker: u16, mut command: Command, deadline: Instant) -> bool {
+        let Some(handle) = self.handles.get(usize::from(worker)) else { return true };
+        loop {
+            match handle.send(command) {
+                Ok(()) | Err(lattice_worker::CommandError::Stopped(_)) => return true,
+                Err(lattice_worker::CommandError::Full(_)) if Instant::now() >= deadline => return false,
+                Err(lattice_worker::CommandError::Full(returned)) => command = *returned,
+            }
+            tokio::time::sleep(ANSWER_POLL).await;
+        }
+    }
+
     /// Tells every worker a route. False: one could not be told, nor those after it; tell all of them again.
     #[must_use]
     pub fn set_route(&self, peer: PeerSlot, route: Route) -> bool {

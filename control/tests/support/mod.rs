@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,19 @@ impl Dev {
 
     /// Starts one in a directory that may hold what an earlier one left there.
     pub fn start_in(home: TempDir) -> Self {
+        Self::start_with(home, Stdio::null())
+    }
+
+    /// Starts one in a new directory, its log in `log`.
+    pub fn start_logging_to(log: File) -> Self {
+        Self::start_with(TempDir::new().expect("a temporary directory"), log.into())
+    }
+
+    fn start_with(home: TempDir, log: Stdio) -> Self {
         let mut process = latticed(home.path())
             .arg("--dev")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("latticed starts");
         let stdout = process.stdout.take().expect("it is piped");
