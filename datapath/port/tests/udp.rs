@@ -3,13 +3,15 @@
 mod support;
 
 use std::net::{IpAddr, UdpSocket};
-use std::time::Instant;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use lattice_port::{
     BATCH_FRAMES, MAX_FRAME_BYTES, OpenError, PeerSlot, Port, TransmitError, UdpConfig, UdpPort,
 };
 use support::fixture::Fixture;
-use support::{PATIENCE, frame, receive, transmit};
+use support::veth::{Veth, address};
+use support::{PATIENCE, frame, receive, skipped_without_rights, transmit};
 
 const PEER: PeerSlot = PeerSlot(0);
 
@@ -101,4 +103,33 @@ fn what_can_not_be_bound_says_why() {
     assert!(matches!(refused(config(vec![20_500, 20_501])), OpenError::Io { operation: "bind", .. }));
     UdpPort::bind(config(vec![20_500])).unwrap(); // the failed attempt left nothing bound
     assert!(first.describe().contains("127.99.0.3"));
+}
+
+/// The worker flushes when it has something to send. What a flush had to leave behind must not wait for that.
+#[test]
+fn frames_that_a_full_link_held_up_leave_without_another_flush() {
+    if skipped_without_rights("frames_that_a_full_link_held_up_leave_without_another_flush") {
+        return;
+    }
+    const UDP_PORT: u16 = 24_000;
+    let veth = Veth::new(1);
+    veth.limit_rate(0, "16mbit");
+    let (local, peer) = (address(0, false), address(1, false));
+    let config = UdpConfig { local, peers: vec![peer], udp_ports: vec![UDP_PORT] };
+    let mut port = veth.on(0, || UdpPort::bind(config).unwrap());
+    let began = Instant::now();
+    loop {
+        while port.transmit(PEER, UDP_PORT, &frame(0, 1372)).is_ok() {}
+        port.flush().unwrap();
+        if port.transmit_room() < BATCH_FRAMES {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the socket's send buffer never fills");
+    }
+    let (wakeup, _other_end) = std::io::pipe().unwrap();
+    while port.transmit_room() < BATCH_FRAMES {
+        assert!(began.elapsed() < PATIENCE, "{} frames stay behind", BATCH_FRAMES - port.transmit_room());
+        port.receive(BATCH_FRAMES, &mut |_| {}).unwrap();
+        port.wait(Duration::from_millis(100), wakeup.as_fd()).unwrap();
+    }
 }

@@ -10,7 +10,7 @@
 //!
 //! Nothing is fragmented: the sockets set the don't-fragment bit, and a frame too long for the path is refused by the
 //! kernel and counted as `transmit_failed`. What the kernel refuses for want of buffers stays in the batch until the
-//! next flush. Full receive buffers drop in the kernel, which tells nobody but its own `/proc/net/snmp`; repair brings
+//! next flush or receive, whichever comes first. Full receive buffers drop in the kernel, which tells nobody but its own `/proc/net/snmp`; repair brings
 //! those frames again.
 
 mod batch;
@@ -34,6 +34,9 @@ use crate::{
 
 /// Sockets of one port, at most (the limit on shards).
 pub const MAX_UDP_PORTS: usize = 64;
+
+/// Longest sleep while frames wait for room in the kernel.
+const HELD_UP_RETRY: Duration = Duration::from_millis(1);
 
 /// Bytes asked for in each socket's receive and send buffer; the kernel may give less (net.core.rmem_max).
 const SOCKET_BUFFER_BYTES: usize = 2 << 20;
@@ -62,6 +65,8 @@ pub struct UdpPort {
     queued: Vec<Slot>,
     socket_of: Vec<usize>,
     queued_count: usize,
+    /// The last flush left frames in the batch; `receive`, which comes in every turn, tries them again.
+    held_up: bool,
     stats: PortStats,
 }
 
@@ -97,6 +102,7 @@ impl UdpPort {
             queued: (0..BATCH_FRAMES).map(|_| Slot::new()).collect(),
             socket_of: vec![0; BATCH_FRAMES],
             queued_count: 0,
+            held_up: false,
             stats: PortStats::default(),
         })
     }
@@ -192,6 +198,10 @@ impl Port for UdpPort {
             let socket = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
             delivered += self.receive_from(socket, budget - delivered, deliver)?;
         }
+        // After what arrived, which must not wait for it, should sending fail.
+        if self.held_up {
+            self.flush()?;
+        }
         Ok(delivered)
     }
 
@@ -225,11 +235,15 @@ impl Port for UdpPort {
 
     fn flush(&mut self) -> Result<(), PortError> {
         // Every round sends or drops at least one frame, or ends the loop.
+        self.held_up = true;
         while self.queued_count > 0 && self.send_run()? {}
+        self.held_up = self.queued_count > 0;
         Ok(())
     }
 
     fn wait(&mut self, timeout: Duration, wakeup: BorrowedFd<'_>) -> Result<(), PortError> {
+        // Nobody tells when the kernel has room again.
+        let timeout = if self.held_up { timeout.min(HELD_UP_RETRY) } else { timeout };
         poll_two(self.ready.as_fd(), wakeup, timeout)
     }
 

@@ -67,6 +67,16 @@ impl Veth {
         ip(&format!("-n {} link set {INTERFACE} {state}", self.namespaces[side]));
     }
 
+    /// Lets `side` send no faster than this (tc-tbf(8)); what is too much waits, and is charged to its socket.
+    pub fn limit_rate(&self, side: usize, rate: &str) {
+        let namespace = &self.namespaces[side];
+        let limit =
+            format!("-n {namespace} qdisc add dev {INTERFACE} root tbf rate {rate} burst 16k limit 8m");
+        let output =
+            Command::new("tc").args(limit.split_whitespace()).output().expect("tc (apt package iproute2)");
+        assert!(output.status.success(), "tc {limit}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Runs `f` on a thread of its own inside the namespace of `side`.
     pub fn on<T: Send>(&self, side: usize, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.namespaces[side], f)
