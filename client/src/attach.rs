@@ -19,10 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recv, recvmsg, send, socket_with,
+    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
 use serde::Deserialize;
 
@@ -110,6 +111,9 @@ impl Attempt {
                     self.descriptors.extend(descriptors);
                 }
             }
+            if self.descriptors.len() > MAX_DESCRIPTORS {
+                return Err(Error::Protocol(format!("more than {MAX_DESCRIPTORS} descriptors")));
+            }
             if received == 0 {
                 return Err(Error::Protocol("the daemon closed the connection without a reply".into()));
             }
@@ -133,6 +137,9 @@ impl Attempt {
         if wakeups.len() != usize::from(reply.workers) {
             // A daemon that sends none bounds its workers' sleep instead; any other number can't be assigned to workers.
             wakeups.clear();
+        }
+        if !wakeups.iter().all(never_blocks) {
+            return Err(Error::Protocol("a wake-up descriptor that could block a write".into()));
         }
         Ok(Attached { stream: self.stream, rings, wakeups, segment: reply.segment, workers: reply.workers })
     }
@@ -185,12 +192,19 @@ pub(crate) fn attach(socket: &Path, timeout: Duration) -> Result<Attached> {
     }
 }
 
-/// True if the daemon has closed its end: it stopped, died, or dropped this client.
+/// True if the descriptor is in non-blocking mode: a write that knocks at a worker is made under a lane's lock.
+fn never_blocks(descriptor: &OwnedFd) -> bool {
+    fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+/// True if the daemon has closed its end: it stopped, died, or dropped this client. Asks for the state of the connection
+/// and not for the end of its bytes: a daemon's last word that nobody reads would hide that end for ever.
 pub(crate) fn is_hung_up(stream: &OwnedFd) -> bool {
-    let mut byte = [0u8; 1];
-    match recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, received)) => received == 0,
-        Err(Errno::AGAIN | Errno::INTR) => false,
+    let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
+    let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
+    match poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(_) => watched[0].revents().intersects(over),
+        Err(Errno::INTR) => false,
         Err(_) => true,
     }
 }
@@ -198,6 +212,10 @@ pub(crate) fn is_hung_up(stream: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    use std::io::{IoSlice, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn a_refusal_keeps_the_daemons_words_and_code() {
@@ -221,5 +239,54 @@ mod tests {
     fn unknown_fields_of_a_newer_daemon_are_ignored() {
         let reply = parse(br#"{"ok":true,"segment":"/s","workers":2,"shards":4,"client":7,"new":[]}"#);
         assert!(matches!(reply, Ok(ReplyParts { workers: 2, .. })));
+    }
+
+    const REPLY: &[u8] = br#"{"ok":true,"segment":"/s","workers":1}"#;
+
+    /// An attempt whose daemon is the other end.
+    fn under_way() -> (Attempt, UnixStream) {
+        let (client, daemon) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let attempt =
+            Attempt { stream: client.into(), line: Vec::new(), descriptors: Vec::new(), started_ns: 0 };
+        (attempt, daemon)
+    }
+
+    fn send_with(daemon: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        sendmsg(daemon, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_cannot_fill_the_descriptor_table() {
+        let (mut attempt, daemon) = under_way();
+        let descriptors = [daemon.as_fd(); MAX_DESCRIPTORS];
+        send_with(&daemon, b" ", &descriptors);
+        assert!(matches!(attempt.advance(), Ok(None)));
+        send_with(&daemon, b" ", &descriptors);
+        assert!(matches!(attempt.advance(), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn a_wake_up_that_could_block_a_write_is_refused() {
+        for blocks in [true, false] {
+            let (mut attempt, mut daemon) = under_way();
+            daemon.set_nonblocking(!blocks).unwrap();
+            send_with(&daemon, REPLY, &[daemon.as_fd(), daemon.as_fd()]);
+            daemon.write_all(b"\n").unwrap();
+            let reply = attempt.advance().unwrap().unwrap();
+            assert_eq!(attempt.finish(reply).is_err(), blocks);
+        }
+    }
+
+    #[test]
+    fn unread_bytes_do_not_hide_that_the_daemon_hung_up() {
+        let (attempt, mut daemon) = under_way();
+        daemon.write_all(b"a word too many").unwrap();
+        assert!(!is_hung_up(&attempt.stream));
+        drop(daemon);
+        assert!(is_hung_up(&attempt.stream));
     }
 }

@@ -14,7 +14,7 @@ use lattice_segment::{Reader, RingProducer, State, shard_of, worker_of};
 use crate::attach::{Attached, is_hung_up};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::lane::Lane;
+use crate::lane::{Lane, Remains};
 
 /// A mapped segment and, unless read-only, the rings into its daemon.
 pub(crate) struct Attachment {
@@ -22,7 +22,8 @@ pub(crate) struct Attachment {
     pub number: u64,
     pub reader: Reader,
     lanes: Vec<Mutex<Lane>>,
-    stream: Option<OwnedFd>,
+    /// The connection to the daemon, until the writing ends.
+    stream: Mutex<Option<OwnedFd>>,
     superseded: AtomicBool,
     opened_ns: u64,
 }
@@ -59,7 +60,14 @@ impl Attachment {
 
     fn new(number: u64, reader: Reader, lanes: Vec<Mutex<Lane>>, stream: Option<OwnedFd>) -> Attachment {
         let superseded = AtomicBool::new(false);
-        Attachment { number, reader, lanes, stream, superseded, opened_ns: monotonic_ns() }
+        Attachment {
+            number,
+            reader,
+            lanes,
+            stream: Mutex::new(stream),
+            superseded,
+            opened_ns: monotonic_ns(),
+        }
     }
 
     /// True once the daemon, its successor or this client has ended it. Two loads of hot lines.
@@ -74,13 +82,21 @@ impl Attachment {
         self.superseded.store(true, Ordering::Relaxed);
     }
 
-    /// True if the daemon has closed the connection. One system call.
+    /// True if the daemon, or this client, has closed the connection. One system call.
     pub fn is_hung_up(&self) -> bool {
-        self.stream.as_ref().is_some_and(is_hung_up)
+        self.is_writable() && lock(&self.stream).as_ref().is_none_or(is_hung_up)
+    }
+
+    /// Ends the writing and closes all descriptors: handles hold an attachment that is over for its mapping alone, maybe for
+    /// long, and the daemon should learn that nobody writes here any more. Returns what remains of each lane, by worker.
+    pub fn retire(&self) -> Vec<Remains> {
+        let remains = self.lanes.iter().map(|lane| lock(lane).retire()).collect();
+        lock(&self.stream).take();
+        remains
     }
 
     pub fn is_writable(&self) -> bool {
-        self.stream.is_some()
+        !self.lanes.is_empty()
     }
 
     pub fn is_ready(&self) -> bool {
@@ -129,4 +145,59 @@ impl Attachment {
 /// Locks; a thread that panicked inside left nothing half-done that matters: each lane's state is a few counters.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_segment::{RingConfig, Segment, SegmentConfig, create_rings};
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_attachment_that_is_over_keeps_no_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let (segment, _writers) = Segment::create(&SegmentConfig {
+            path: path.clone(),
+            node: 1,
+            node_name: "a".into(),
+            cluster: "test".into(),
+            actor: 1 << 48 | 1,
+            workers: 1,
+            shards: 1,
+            cells_per_worker: 10,
+            extent_bytes_per_worker: 4096,
+            change_ring_entries: 64,
+            heartbeat_timeout_ns: u64::MAX,
+            socket_path: None,
+        })
+        .unwrap();
+        segment.mark_ready();
+        let config = RingConfig { submission_slots: 32, completion_slots: 32 };
+        let (rings, _consumers) = create_rings(1, config).unwrap();
+        let ((stream, mut daemon), (wakeup, mut worker)) =
+            (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let attached = Attached {
+            stream: stream.into(),
+            rings,
+            wakeups: vec![wakeup.into()],
+            segment: path,
+            workers: 1,
+        };
+        let attachment = Attachment::writable(1, attached).unwrap();
+        assert!(attachment.is_writable() && !attachment.is_hung_up());
+        for end in [&mut daemon, &mut worker] {
+            end.set_nonblocking(true).unwrap();
+            assert_eq!(end.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+
+        assert_eq!(attachment.retire().len(), 1);
+        // A handle may go on reading for long.
+        for end in [&mut daemon, &mut worker] {
+            assert_eq!(end.read(&mut [0]).unwrap(), 0, "closed");
+        }
+        assert!(attachment.is_writable() && attachment.is_hung_up(), "it is still known to be lost");
+        assert!(attachment.is_ready());
+    }
 }

@@ -8,7 +8,8 @@
 //!
 //! A handle is `Send + Sync`. It begins on the lock-free path; once its daemon has been replaced it goes through a read lock
 //! (some 20 ns), and holds the replaced segment's mapping until it is dropped. A clone starts anew from the newest
-//! attachment, on the lock-free path.
+//! attachment, on the lock-free path. What could free the first mapping (hazard pointers, a counted reference) is a store and
+//! a fence on each read, several times the load that is the read; so the lock is paid after a restart, by those who stay.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -101,9 +102,15 @@ impl Handle {
     ) -> Result<Option<T>> {
         if let Some(place) = self.first_place()
             && !self.fresh_only
-            && let Ok(value) = value(&place.attachment.reader, place.cell)
         {
-            return Ok(Some(value));
+            match value(&place.attachment.reader, place.cell) {
+                Ok(value) => return Ok(Some(value)),
+                // A walk may have visited elements already: to begin it again would visit them twice.
+                Err(ReadError::Busy) => return Err(Error::Busy),
+                Err(ReadError::Corrupt) => return Err(Error::Corrupt),
+                // Nothing was read.
+                Err(ReadError::Stale) => {}
+            }
         }
         self.read_slowly(value)
     }
@@ -235,10 +242,72 @@ impl Handle {
             }
         };
         let place = Place { attachment: Arc::clone(attachment), cell };
-        if self.first.set(place.clone()).is_err() {
+        // Two threads may find a new key at the same moment: then both have the first place.
+        let first = self.first.get_or_init(|| place.clone());
+        if first.attachment.number != attachment.number || first.cell != cell {
             *self.later.write().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
             self.moved.store(true, Ordering::Relaxed);
         }
         Ok(Some(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_segment::{Segment, SegmentConfig, Writer};
+    use tempfile::TempDir;
+
+    const KEY: &[u8] = b"hits";
+
+    fn world() -> (TempDir, Segment, Writer, Client) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let (segment, mut writers) = Segment::create(&SegmentConfig {
+            path: path.clone(),
+            node: 1,
+            node_name: "a".into(),
+            cluster: "test".into(),
+            actor: 1 << 48 | 1,
+            workers: 1,
+            shards: 1,
+            cells_per_worker: 10,
+            extent_bytes_per_worker: 4096,
+            change_ring_entries: 64,
+            heartbeat_timeout_ns: u64::MAX,
+            socket_path: None,
+        })
+        .unwrap();
+        segment.mark_ready();
+        let client = Client::open_read_only(&path).unwrap();
+        (dir, segment, writers.remove(0), client)
+    }
+
+    #[test]
+    fn a_read_that_failed_half_way_is_not_begun_again() {
+        let (_dir, _segment, mut writer, client) = world();
+        writer.open_cell(Kind::Counter.as_u8(), key_hash(KEY), KEY).unwrap();
+        let handle = Handle::open(&client, Kind::Counter, KEY).unwrap();
+        for failure in [ReadError::Busy, ReadError::Corrupt] {
+            let mut visits = 0;
+            let result = handle.read(|_, _| -> std::result::Result<(), ReadError> {
+                visits += 1;
+                Err(failure)
+            });
+            assert!(matches!(result, Err(Error::Busy | Error::Corrupt)));
+            assert_eq!(visits, 1, "{failure}");
+        }
+    }
+
+    #[test]
+    fn two_threads_that_find_a_new_key_at_once_leave_it_on_the_fast_path() {
+        let (_dir, _segment, mut writer, client) = world();
+        let handle = Handle::open(&client, Kind::Counter, KEY).unwrap();
+        writer.open_cell(Kind::Counter.as_u8(), key_hash(KEY), KEY).unwrap();
+        // Both have seen that no place is known, and now both look the key up.
+        for _ in 0..2 {
+            assert!(handle.look_up(&client.current()).unwrap().is_some());
+        }
+        assert!(handle.first_place().is_some());
     }
 }

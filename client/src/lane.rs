@@ -15,6 +15,9 @@ use rustix::io::write;
 use crate::error::Refusal;
 use crate::refusals::{Processed, Refusals};
 
+/// Most failures that a ring can hold.
+const MAX_FAILURES: usize = 65_536;
+
 /// One worker's submission and completion ring, used under a lock.
 pub(crate) struct Lane {
     producer: RingProducer,
@@ -93,11 +96,13 @@ impl Lane {
         due
     }
 
-    /// Ends the lane: no more writes; what was processed so far is final as far as this client will ever know.
+    /// Ends the lane: no more writes, nothing is collected any more; what was processed so far is final as far as this
+    /// client will ever know. Gives the wake-up back to the system: handles may hold what is over for long.
     pub fn retire(&mut self) -> Remains {
         let applied = self.producer.applied().min(self.submitted);
         self.collect_refusals();
         self.retired = true;
+        self.wakeup = None;
         Remains {
             applied,
             refusals: std::mem::take(&mut self.refusals),
@@ -106,8 +111,32 @@ impl Lane {
     }
 
     fn collect_refusals(&mut self) {
-        while let Some((ticket, code)) = self.producer.take_failure() {
+        // What comes after the end belongs to writes that were counted as of unknown outcome.
+        if self.retired {
+            return;
+        }
+        // The bound is for a daemon whose ring never ends; an honest one has no more at a time.
+        for (ticket, code) in std::iter::from_fn(|| self.producer.take_failure()).take(MAX_FAILURES) {
             self.refusals.remember(ticket.0, Refusal::from_code(code));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_segment::{RingConfig, SubmitOp, Target, Verdict, codes, create_rings};
+
+    #[test]
+    fn a_write_of_unknown_outcome_is_not_reported_as_refused_too() {
+        let config = RingConfig { submission_slots: 32, completion_slots: 32 };
+        let (rings, mut consumers) = create_rings(1, config).unwrap();
+        let mut lane = Lane::new(RingProducer::map(&rings).unwrap().remove(0), None);
+        let target = Target::Key(b"k");
+        lane.submit(&Submission { op: SubmitOp::CounterAdd, kind: 1, target, amount: 1, data: &[] }).unwrap();
+        assert_eq!(lane.retire().unacknowledged, 1);
+        consumers[0].poll(32, &mut |_| Verdict::Refused(codes::LOG_FULL)).unwrap();
+        consumers[0].complete();
+        assert_eq!(lane.take_unreported(), None);
     }
 }

@@ -209,9 +209,11 @@ impl Register {
     #[inline]
     pub fn get_into(&self, bytes: &mut Vec<u8>) -> Result<bool> {
         let is_set = self.handle.read(|reader, cell| {
+            // An empty value may have been set, or none at all: only the version can tell. It is asked first: afterwards it
+            // could be that of a value set since the copy, which would make the emptiness before it a value.
+            let was_set = reader.version(cell)? > 0;
             reader.bytes(cell, bytes)?;
-            // An empty value may have been set, or not set at all: only the version can tell.
-            Ok(!bytes.is_empty() || reader.version(cell)? > 0)
+            Ok(was_set || !bytes.is_empty())
         })?;
         if is_set.is_none() {
             bytes.clear();

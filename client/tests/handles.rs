@@ -2,12 +2,12 @@
 
 mod fake;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use fake::{FakeDaemon, SUBMISSION_SLOTS, State, until};
 use lattice_client::{Client, Error, Kind, Refusal};
-use lattice_segment::codes;
+use lattice_segment::{Segment, SegmentConfig, codes, key_hash, layout};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -242,4 +242,54 @@ fn a_dropped_client_leaves_its_handles_working() {
     drop(client);
     counter.add_wait(3, SOON).unwrap();
     assert_eq!(counter.clone().get().unwrap(), 3);
+}
+
+/// A register that is being set for the first time is unset or has its value; it never was empty.
+#[test]
+fn a_first_value_is_never_seen_empty() {
+    const REGISTERS: u32 = 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    let (segment, mut writers) = Segment::create(&SegmentConfig {
+        path: path.clone(),
+        node: 1,
+        node_name: "a".into(),
+        cluster: "test".into(),
+        actor: 1 << 48 | 1,
+        workers: 1,
+        shards: 1,
+        cells_per_worker: REGISTERS,
+        extent_bytes_per_worker: 1 << 20,
+        change_ring_entries: 64,
+        heartbeat_timeout_ns: u64::MAX,
+        socket_path: None,
+    })
+    .unwrap();
+    segment.mark_ready();
+    let key = |number: u32| format!("r {number}").into_bytes();
+    let mut writer = writers.remove(0);
+    let cells: Vec<_> = (0..REGISTERS)
+        .map(|number| writer.open_cell(layout::KIND_REGISTER, key_hash(&key(number)), &key(number)).unwrap())
+        .collect();
+    let client = Client::open_read_only(&path).unwrap();
+    let registers: Vec<_> = (0..REGISTERS).map(|number| client.register(key(number)).unwrap()).collect();
+    let looking = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (number, cell) in (1..).zip(cells) {
+                while looking.load(SeqCst) < number {
+                    std::thread::yield_now();
+                }
+                writer.publish_bytes(cell, b"value").unwrap();
+            }
+        });
+        let (mut bytes, mut wrong) = (Vec::new(), 0);
+        for register in &registers {
+            looking.fetch_add(1, SeqCst);
+            while !register.get_into(&mut bytes).unwrap() {}
+            wrong += u32::from(bytes != b"value");
+        }
+        // Not earlier: the other thread waits for each look.
+        assert_eq!(wrong, 0);
+    });
 }
