@@ -22,7 +22,8 @@ use crate::layout::{
 };
 use crate::sync::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Relaxed, Release},
+    load_acquire,
 };
 use crate::words;
 
@@ -66,7 +67,7 @@ impl Meta {
 #[inline]
 pub fn meta(cell: &Cell) -> Option<Meta> {
     // ORDER cell-made: acquire pairs with the release in `make`: the key's words are there.
-    Meta::from_word(cell[CELL_META].load(Acquire))
+    Meta::from_word(load_acquire(&cell[CELL_META]))
 }
 
 /// Writes a key into an unused cell and shows it. On `Full` the cell is still unused.
@@ -152,7 +153,7 @@ pub fn word(cell: &Cell, generation: u32) -> Option<u64> {
         return None;
     }
     // ORDER word: acquire pairs with the release in `publish_word`.
-    Some(cell[CELL_VALUE].load(Acquire))
+    Some(load_acquire(&cell[CELL_VALUE]))
 }
 
 /// Counts a publication and returns the new version.
@@ -168,5 +169,5 @@ pub fn bump_version(cell: &Cell) -> u64 {
 #[inline]
 pub fn version(cell: &Cell) -> u64 {
     // ORDER version: acquire pairs with the release in `bump_version` and with a register's flip.
-    cell[CELL_VERSION].load(Acquire)
+    load_acquire(&cell[CELL_VERSION])
 }

@@ -19,7 +19,7 @@ use crate::layout::{CHANGES_HEADER_BYTES, ChangesHeaderLayout, word};
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
-    fence,
+    fence, load_acquire,
 };
 use std::mem::offset_of;
 
@@ -73,7 +73,7 @@ fn entries(ring: &[AtomicU64]) -> u64 {
 #[inline]
 pub fn head(ring: &[AtomicU64]) -> u64 {
     // ORDER change-head: acquire pairs with the release in `publish`: the entries below and their values are there.
-    ring.get(HEAD).map_or(0, |head| head.load(Acquire))
+    ring.get(HEAD).map_or(0, load_acquire)
 }
 
 /// The word whose low half is the futex.

@@ -12,7 +12,8 @@ use crate::layout::{
 };
 use crate::sync::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Relaxed, Release},
+    load_acquire,
 };
 use crate::words;
 use std::mem::offset_of;
@@ -24,7 +25,7 @@ const COUNTER_WORDS: usize = word(COUNTER_BYTES);
 
 fn count(part: &[AtomicU64]) -> u64 {
     // ORDER counter-name: acquire pairs with the release in `register`: the names below the count are there.
-    part.get(COUNT).map_or(0, |count| count.load(Acquire).min(COUNTERS_PER_WORKER))
+    part.get(COUNT).map_or(0, |count| load_acquire(count).min(COUNTERS_PER_WORKER))
 }
 
 fn counter(part: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {

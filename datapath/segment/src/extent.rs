@@ -24,7 +24,7 @@ use crate::layout::{EXTENT_CLASSES, GRANULE_BYTES};
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
-    fence,
+    fence, load_acquire,
 };
 
 const GRANULE_WORDS: usize = GRANULE_BYTES / 8;
@@ -102,7 +102,7 @@ pub fn resolve(section: &[AtomicU64], reference: ExtentRef) -> Result<Extent<'_>
     let at = reference.granule() as usize * GRANULE_WORDS;
     let header = section.get(at).ok_or(Unresolved::Corrupt)?;
     // ORDER extent-len: acquire pairs with the release in `set_len`: payload up to `len` is there.
-    let header = header.load(Acquire);
+    let header = load_acquire(header);
     if (header >> 32) as u32 != reference.tag() {
         return Err(Unresolved::Moved);
     }

@@ -14,7 +14,8 @@ use crate::cell::{self, Cell};
 use crate::layout::{CELL_KEY_HASH, MAX_PROBES};
 use crate::sync::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Relaxed, Release},
+    load_acquire,
 };
 
 /// What a search found.
@@ -51,7 +52,7 @@ pub fn find(
         let at = (hash as usize).wrapping_add(probe) & mask;
         let Some(entry) = index.get(at) else { break };
         // ORDER index: acquire pairs with the release in `insert`: the cell that the entry names is made.
-        let entry = entry.load(Acquire);
+        let entry = load_acquire(entry);
         if entry == 0 {
             return Find::Missing { other_kind, vacant: Some(at) };
         }

@@ -40,8 +40,8 @@ impl Mapping {
     #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned, at least `words * 8` bytes long and lives as long as `self`. Any bits are
-        // a valid u64. AtomicU64 has the size of u64 and allows concurrent access; in a read-only mapping only loads are
-        // made, which need no write access on 64-bit targets.
+        // a valid u64. AtomicU64 has the size of u64 and allows concurrent access; in a read-only mapping only relaxed
+        // loads are made (`sync::load_acquire`), which Rust promises to be loads on these targets.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.words) }
     }
 }
@@ -53,5 +53,5 @@ fn length(bytes: u64) -> io::Result<usize> {
     }
 }
 
-// A reader's loads must not be lowered to a compare-exchange, which would need a writable mapping.
+// A reader's loads must not be lowered to a compare-exchange, which would need a writable mapping: so 64-bit targets only.
 const _: () = assert!(cfg!(target_has_atomic = "64") && usize::BITS == 64);

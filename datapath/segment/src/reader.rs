@@ -8,7 +8,9 @@
 //! The mapping is read-only, and the header is validated once: addresses are computed from that private copy. All else is
 //! distrusted at each use: offsets are bounds-checked, loops bounded, and bytes copied out are believed only after the
 //! check that they were not overwritten meanwhile. So a file with any content may give wrong values, `Missing`, `Stale`,
-//! `Busy` or `Corrupt`, but no crash and no endless loop.
+//! `Busy` or `Corrupt`, but no crash and no endless loop. One thing cannot be checked: a file that is shortened while it is
+//! mapped raises SIGBUS at the next access, in whoever reads. No daemon does that, and nobody else may write to its
+//! directory; so open segments only in directories of a daemon that you trust not to.
 //!
 //! What can go wrong besides: the daemon restarts ([`Reader::is_closed`]: open the path again) or dies
 //! ([`Reader::heartbeat_age_ns`] grows beyond [`Reader::heartbeat_timeout_ns`]; the last values stay readable).
@@ -24,10 +26,7 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::register;
 use crate::set::{self, Probe, SetHasher};
-use crate::sync::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed},
-};
+use crate::sync::{AtomicU64, Ordering::Relaxed, load_acquire};
 use crate::watch::ChangeCursor;
 use crate::words;
 use crate::{key_hash, shard_of, worker_of};
@@ -125,7 +124,7 @@ impl Reader {
     /// State of the segment.
     pub fn state(&self) -> State {
         // ORDER state: acquire pairs with the release in `Segment::mark_ready`.
-        match self.mapping.words().get(STATE_AT).map(|state| state.load(Acquire)) {
+        match self.mapping.words().get(STATE_AT).map(load_acquire) {
             Some(STATE_INIT) => State::Init,
             Some(STATE_READY) => State::Ready,
             _ => State::Closed,
@@ -279,7 +278,7 @@ impl Reader {
         for worker in 0..self.geometry.workers {
             let cells = self.part(&self.geometry.cell_section, worker);
             // ORDER cells-used: acquire pairs with the release in `Writer::open_cell`.
-            let used = cells.first().map_or(0, |used| used.load(Acquire)).min(self.geometry.cells) as u32;
+            let used = cells.first().map_or(0, load_acquire).min(self.geometry.cells) as u32;
             for number in 1..=used {
                 let Some((found, meta)) = cell::cell(cells, number).and_then(|c| Some((c, cell::meta(c)?)))
                 else {

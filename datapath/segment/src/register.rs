@@ -20,7 +20,7 @@ use crate::layout::{CELL_SECOND, CELL_VALUE, CELL_VERSION, MAX_REGISTER_BYTES};
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
-    fence,
+    fence, load_acquire,
 };
 use crate::words;
 
@@ -88,7 +88,7 @@ pub fn read(cell: &Cell, extents: &[AtomicU64], out: &mut Vec<u8>) -> Result<(),
     for _ in 0..ATTEMPTS {
         out.clear();
         // ORDER register-flip: acquire pairs with the release in `publish`.
-        let version = cell[CELL_VERSION].load(Acquire);
+        let version = load_acquire(&cell[CELL_VERSION]);
         if version == 0 {
             return Ok(());
         }

@@ -194,10 +194,11 @@ fn process_start_ticks() -> Option<u64> {
 
 /// Marks whatever segment is at the path CLOSED. Anything that is not a segment is left alone and later replaced.
 fn close_predecessor(path: &Path) -> Result<(), SegmentError> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        // A link is nobody's segment here: the rename replaces it, and what it leads to is not ours to close.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => return Ok(()),
         Err(errno) => return Err(failed("open the predecessor", path, errno.into())),
     };
     let metadata = file.metadata().map_err(|source| failed("examine the predecessor", path, source))?;

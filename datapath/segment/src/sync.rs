@@ -10,3 +10,13 @@ pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// An acquire load of a word that may lie in a read-only mapping. Rust promises no more there than that a relaxed load is
+/// one (`std::sync::atomic`, "Atomic accesses to read-only memory"), so a fence makes it an acquire. On x86 both are the
+/// same instruction.
+#[inline]
+pub fn load_acquire(word: &AtomicU64) -> u64 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}

@@ -4,7 +4,7 @@
 mod support;
 
 use lattice_segment::layout::HEADER_BYTES;
-use lattice_segment::{CellRef, Change, OpenError, Reader, key_hash};
+use lattice_segment::{CellRef, Change, Lookup, OpenError, ReadError, Reader, key_hash};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 use support::{World, world};
@@ -209,4 +209,30 @@ fn what_is_no_segment_is_refused() {
     assert!(matches!(error, OpenError::TooShort { actual_bytes: 0, needed_bytes: 4096 }));
     std::fs::write(&empty, vec![7; 10_000]).unwrap();
     assert!(matches!(Reader::open(&empty).map(|_| ()).unwrap_err(), OpenError::BadMagic));
+}
+
+/// Extents may overlap in a damaged file, so their number and their size must both be bounded: a million buckets of
+/// twelve megabytes each would keep a reader busy for hours.
+#[test]
+fn a_bucket_longer_than_a_writer_makes_is_refused() {
+    const CLASS_96_KIB: u64 = 23;
+    let mut world = world(|config| config.extent_bytes_per_worker = 1 << 20);
+    let (key, element) = (b"set", b"member");
+    let writer = world.writer_of(key);
+    let cell = writer.open_cell(5, key_hash(key), key).unwrap();
+    writer.set_insert(cell, element).unwrap();
+    let reader = world.reader();
+    let Lookup::Found(cell) = reader.lookup(5, key) else { panic!("not published") };
+    assert_eq!(reader.set_contains(cell, element), Ok(true));
+
+    // The bucket is the first extent of its worker: its header word has tag 1, and its entry hides in plain sight.
+    let bytes = std::fs::read(&world.config.path).unwrap();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let entry = (0..16).map(|entry| 512 + entry * 32).find(|at| word(*at) == 4).unwrap();
+    let bucket = word(entry + 8) + u64::from(cell.worker()) * word(entry + 24);
+    let file = std::fs::OpenOptions::new().write(true).open(&world.config.path).unwrap();
+    let longer = 1 << 32 | CLASS_96_KIB << 24 | ((96 << 10) - 8);
+    file.write_all_at(&u64::to_le_bytes(longer), bucket).unwrap();
+    assert_eq!(reader.set_contains(cell, element), Err(ReadError::Corrupt));
+    assert_eq!(reader.set_members(cell, &mut |_| {}), Err(ReadError::Corrupt));
 }

@@ -41,6 +41,18 @@ fn a_restart_closes_the_predecessor_and_replaces_it() {
 }
 
 #[test]
+fn a_link_at_the_path_is_replaced_and_what_it_leads_to_stays_open() {
+    let others = world(|_| {});
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    std::fs::create_dir_all(config.path.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&others.config.path, &config.path).unwrap();
+    let (_segment, _writers) = Segment::create(&config).unwrap();
+    assert_eq!(others.reader().state(), State::Ready, "somebody else's segment");
+    assert!(std::fs::symlink_metadata(&config.path).unwrap().is_file());
+}
+
+#[test]
 fn leftovers_of_killed_daemons_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let config = config(&directory);

@@ -36,6 +36,9 @@ use crate::extent::{self, Extent, ExtentRef, Unresolved};
 use crate::layout::MAX_SET_DEPTH;
 use crate::sync::AtomicU64;
 
+/// A bucket that cannot be split is enlarged up to this size, its extent's header word included. Readers refuse a longer one.
+const MAX_BUCKET_BYTES: usize = 64 * 1024;
+
 /// The hash of a set's elements.
 #[derive(Clone, Copy, Debug)]
 pub struct SetHasher {

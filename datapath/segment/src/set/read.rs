@@ -1,11 +1,11 @@
 //! Reading a set: membership, and a walk that sees each lasting element exactly once.
 
-use super::{Directory, Probe, SetHasher, bucket, prefix};
+use super::{Directory, MAX_BUCKET_BYTES, Probe, SetHasher, bucket, prefix};
 use crate::cell::Cell;
 use crate::error::ReadError;
 use crate::extent::{self, ExtentRef, Unresolved};
 use crate::layout::{CELL_VALUE, MAX_ELEMENT_BYTES};
-use crate::sync::{AtomicU64, Ordering::Acquire};
+use crate::sync::{AtomicU64, load_acquire};
 use crate::words;
 
 /// Attempts at one bucket before a reader gives up.
@@ -38,12 +38,16 @@ fn with_bucket<T>(
     look: impl FnOnce(&[AtomicU64]) -> Result<T, Unresolved>,
 ) -> Result<Option<T>, Unresolved> {
     // ORDER set-directory: acquire pairs with the release stores of `cell.value` in `write`: the slots are there.
-    let Some(reference) = ExtentRef::from_word(cell[CELL_VALUE].load(Acquire)) else { return Ok(None) };
+    let Some(reference) = ExtentRef::from_word(load_acquire(&cell[CELL_VALUE])) else { return Ok(None) };
     let directory = Directory::resolve(extents, reference)?;
     let slot = directory.slots.get(directory.slot(hash)).ok_or(Unresolved::Corrupt)?;
     // ORDER set-bucket: acquire pairs with the release stores of slots in `write`: the bucket's entries are there.
-    let reference = ExtentRef::from_word(slot.load(Acquire)).ok_or(Unresolved::Corrupt)?;
+    let reference = ExtentRef::from_word(load_acquire(slot)).ok_or(Unresolved::Corrupt)?;
     let place = extent::resolve(extents, reference)?;
+    // No writer makes such a one. Buckets may overlap in a damaged file: only their number is bounded by its size.
+    if place.capacity_bytes() >= MAX_BUCKET_BYTES {
+        return Err(Unresolved::Corrupt);
+    }
     let found = place.payload().get(..place.len() / 8).ok_or(Unresolved::Corrupt).and_then(look);
     if !place.still_valid() || !directory.extent.still_valid() {
         return Err(Unresolved::Moved);

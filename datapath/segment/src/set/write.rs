@@ -1,6 +1,6 @@
 //! Writing a set: append, mark, and now and then restructure.
 
-use super::{Directory, Probe, SetHasher, bucket};
+use super::{Directory, MAX_BUCKET_BYTES, Probe, SetHasher, bucket};
 use crate::cell::Cell;
 use crate::error::Full;
 use crate::extent::{self, Extent, ExtentAllocator, ExtentRef};
@@ -13,8 +13,6 @@ use crate::words;
 
 /// A bucket's extent of this size is split rather than enlarged.
 const TARGET_BUCKET_BYTES: usize = 2048;
-/// A bucket that cannot be split is enlarged up to this size.
-const MAX_BUCKET_BYTES: usize = 64 * 1024;
 /// Restructurings that one insertion may need: splits to the greatest depth, and growth through every class.
 const MAX_ROUNDS: usize = 64;
 
@@ -155,7 +153,12 @@ impl<'a> SetWriter<'a> {
         prefix: u64,
         entries: usize,
     ) -> Result<(ExtentRef, Extent<'a>), Full> {
-        let reference = self.allocator.allocate(self.extents, (bucket::FIRST_ENTRY + entries) * 8)?;
+        let bytes = (bucket::FIRST_ENTRY + entries) * 8;
+        // A split that leaves all entries on one side could come to it; readers would refuse the bucket.
+        if bytes >= MAX_BUCKET_BYTES {
+            return Err(Full);
+        }
+        let reference = self.allocator.allocate(self.extents, bytes)?;
         let place = extent::resolve(self.extents, reference).map_err(|_| Full)?;
         if let Some(word) = place.payload().first() {
             word.store(bucket::range_word(depth, prefix), Relaxed);
