@@ -13,6 +13,10 @@ use serde_json::json;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Between two looks. Every change of every key wakes a watcher that waits; a list for people need not be newer than
+/// this, and so costs a busy host a hundred wake-ups a second, not one for each of its writes.
+const REST: Duration = Duration::from_millis(10);
+
 #[derive(Parser)]
 struct Args {
     /// The daemon's socket.
@@ -47,16 +51,24 @@ fn main() -> anyhow::Result<()> {
     let mut shown = None;
     show(&set, &mut shown)?;
     while !closed.load(Ordering::Relaxed) {
-        match changes.next(Duration::from_millis(50))? {
-            Some(Change::Key { key, .. }) if key.key != args.key.as_bytes() => {}
-            Some(Change::Restarted) => {
-                // The new daemon may not know us yet, if the old one died before it told anybody.
-                set.insert_wait(args.name.as_bytes(), WRITE_TIMEOUT)?;
-                show(&set, &mut shown)?;
+        let mut change = changes.next(Duration::from_millis(50))?;
+        let mut concerned = false;
+        while let Some(seen) = change {
+            match seen {
+                Change::Key { key, .. } => concerned |= key.key == args.key.as_bytes(),
+                Change::Restarted => {
+                    // The new daemon may not know us yet, if the old one died before it told anybody.
+                    set.insert_wait(args.name.as_bytes(), WRITE_TIMEOUT)?;
+                    concerned = true;
+                }
+                _ => concerned = true,
             }
-            Some(_) => show(&set, &mut shown)?,
-            None => {}
+            change = changes.next(Duration::ZERO)?;
         }
+        if concerned {
+            show(&set, &mut shown)?;
+        }
+        std::thread::sleep(REST);
     }
     set.remove_wait(args.name.as_bytes(), WRITE_TIMEOUT)?;
     show(&set, &mut shown)

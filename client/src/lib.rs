@@ -90,3 +90,8 @@ pub use options::{ClientOptions, ReadPolicy};
 pub use ticket::Ticket;
 pub use types::{Counter, Flag, Register, Set};
 pub use watch::{Change, Changes, KeyInfo};
+
+/// The README's sample is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

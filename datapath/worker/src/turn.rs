@@ -1,15 +1,16 @@
 //! The loop: one turn does a bounded amount of everything there is to do, then the next one begins.
 //!
 //! ```text
-//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> flush ─> attend ─┐
-//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 kick   commands│
-//!   │                                                                                     heartbeat, counters
-//!   └────────────────────────────────── rest: none, spin, yield, sleep <────────────────────────────────────┘
+//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> announce ─> attend ─┐
+//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 wake-up   commands│
+//!   │                                                                          1 kick            heartbeat, counters
+//!   └─────────────────────────────────── rest: none, spin, yield, sleep <──────────────────────────────────────┘
 //! ```
 //!
 //! The order is what makes the promises hold: an operation is published and logged (commit) before its client is told
 //! (complete), and it leaves the host in the turn that took it in, together with whatever else came in that turn. So a
-//! lone write is sent at once, and a burst fills frames.
+//! lone write is sent at once, and a burst fills frames. Sleeping watchers are woken (announce) only after the frames have
+//! left: a system call, after which the kernel may well run the watcher first.
 //!
 //! A turn takes no lock, allocates nothing and cannot panic on what it is handed. What fails is counted: a frame that
 //! can't be decoded or sent (repair brings its operations again), a system call of the port (the loop goes on, the worker
@@ -162,8 +163,11 @@ impl Worker {
         work += self.take_over(now);
         work += self.serve(now);
         self.shards.tick_due(now);
-        self.commit(now);
+        let published = self.commit(now);
         work += self.transmit(now);
+        if published {
+            self.publisher.writer().end_burst();
+        }
         work += self.attend(now);
         if self.phase == Phase::Stopped {
             return Turn::Stopped;
@@ -232,12 +236,12 @@ impl Worker {
     }
 
     /// Makes everything since the last commit visible, then tells the clients whose operations were in it.
-    fn commit(&mut self, now: Instant) {
-        if self.shards.commit(now, &mut self.publisher) {
-            self.publisher.writer().end_burst();
-        }
+    /// Returns whether anything was published.
+    fn commit(&mut self, now: Instant) -> bool {
+        let published = self.shards.commit(now, &mut self.publisher);
         let Self { config, clients, wakeup, outgoing, .. } = self;
         clients.complete(config.index, wakeup, &mut |event| outgoing.send(event));
+        published
     }
 
     /// Frames to the network, as many as the port and the burst have room for, with one kick at the end.

@@ -2,7 +2,8 @@
 //!
 //! A writer process puts the clock (CLOCK_MONOTONIC is one for all namespaces of a machine) into a register on one host; a
 //! reader process on another polls its segment and notes how old the value is when it first sees it. So the figure spans
-//! everything: client ring, worker, wire, worker, segment. The rate limiters go on meanwhile.
+//! everything: client ring, worker, wire, worker, segment. The rate limiters go on meanwhile. The daemons' workers share one core
+//! and yield to each other (config/demo); writer and reader have another, on which the reader polls.
 
 use std::time::Duration;
 
@@ -86,12 +87,22 @@ pub fn measure(stage: &Stage, progress: &Progress) -> Result<Latencies> {
     Ok(Latencies { pairs, all: Quantiles::of(&merged) })
 }
 
+/// The core for the probes, if there is one beside that of the workers: the last. A reader that shares a core with workers
+/// measures how they take turns.
+fn place() -> Option<String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores > 1).then(|| (cores - 1).to_string())
+}
+
 fn measure_pair(stage: &Stage, writer: usize, reader: usize) -> Result<Histogram<u64>> {
     let key = format!("demo/probe/{}/{}", stage.names()[writer], stage.names()[reader]);
-    let mut reading =
-        programs::start(stage, reader, "visible_probe", &["--key", &key, "--read", "--count", WRITES])?;
+    let place = place();
+    let mut arguments = vec!["--key", &key, "--read", "--count", WRITES];
+    arguments.extend(place.iter().flat_map(|core| ["--core", core, "--idle", "spin"]));
+    let mut reading = programs::start(stage, reader, "visible_probe", &arguments)?;
     programs::wait_attached(stage, reader, &reading)?;
-    let arguments = ["--key", &key, "--write", "--rate-per-s", WRITES_PER_S, "--count", WRITES];
+    let mut arguments = vec!["--key", &key, "--write", "--rate-per-s", WRITES_PER_S, "--count", WRITES];
+    arguments.extend(place.iter().flat_map(|core| ["--core", core]));
     let mut writing = programs::start(stage, writer, "visible_probe", &arguments)?;
     writing.wait_exit(PAIR_TIMEOUT)?;
     // A value that was overwritten before the reader looked is missing from its count: then it waits in vain, and is told.
