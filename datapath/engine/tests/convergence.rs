@@ -4,7 +4,7 @@ mod world;
 
 use lattice_crdt::Kind;
 use lattice_engine::{EngineLimits, LocalOp};
-use world::{Faults, World};
+use world::{Faults, World, assert_as_specified, seeds};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -18,28 +18,8 @@ fn small_limits() -> EngineLimits {
     }
 }
 
-/// So many seeds, times LATTICE_SEED_FACTOR where a longer run is wanted.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let factor =
-        std::env::var("LATTICE_SEED_FACTOR").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    0..count * factor
-}
-
 fn calm() -> Faults {
     Faults { loss_percent: 0, copy_percent: 0, max_delay_ns: 50_000 }
-}
-
-/// Every host shows what the specification says of the dots that its vector covers.
-fn assert_as_specified(world: &World, seed: u64) {
-    for (node, host) in world.hosts.iter().enumerate() {
-        let mut shown = host.board.view.clone();
-        let mut expected = world.expected(node);
-        // A set that lost its last member, or never had one, may be shown or not.
-        shown.members.retain(|_, members| !members.is_empty());
-        expected.members.retain(|_, members| !members.is_empty());
-        expected.words.retain(|name, word| *word != 0 || shown.words.contains_key(name));
-        assert_eq!(shown, expected, "seed {seed}, host {node}");
-    }
 }
 
 #[test]

@@ -417,3 +417,23 @@ impl World {
         view
     }
 }
+
+/// So many seeds, times LATTICE_SEED_FACTOR where a longer run is wanted, from LATTICE_SEED_FIRST on.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = number("LATTICE_SEED_FIRST").unwrap_or(0);
+    first..first + count * number("LATTICE_SEED_FACTOR").unwrap_or(1)
+}
+
+/// Every host shows what the specification says of the dots that its vector covers.
+pub fn assert_as_specified(world: &World, seed: u64) {
+    for (node, host) in world.hosts.iter().enumerate() {
+        let mut shown = host.board.view.clone();
+        let mut expected = world.expected(node);
+        // A set that lost its last member, or never had one, may be shown or not.
+        shown.members.retain(|_, members| !members.is_empty());
+        expected.members.retain(|_, members| !members.is_empty());
+        expected.words.retain(|name, word| *word != 0 || shown.words.contains_key(name));
+        assert_eq!(shown, expected, "seed {seed}, host {node}");
+    }
+}
