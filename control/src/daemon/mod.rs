@@ -59,6 +59,8 @@ pub struct Daemon {
     port_mode: PortMode,
     /// Held for its link to the interface: dropping it would end the frames.
     program: Option<Mutex<XdpProgram>>,
+    /// Frames that came between the program's attachment and the last socket's: peers talk at all times.
+    unserved_before_start: u64,
     clients: Clients,
     routes: KnownRoutes,
     connections: AtomicUsize,
@@ -76,6 +78,11 @@ impl Daemon {
             tracing::warn!(%error, "the XDP program's counters could not be read");
             Vec::new()
         })
+    }
+
+    /// Frames, since the start, on receive queues that no worker serves.
+    fn unserved(&self) -> u64 {
+        no_socket(&self.xdp_drops()).saturating_sub(self.unserved_before_start)
     }
 
     /// Counts a line that was no request.
@@ -117,4 +124,9 @@ fn remedy(what: Degradation) -> &'static str {
         }
         Degradation::PortFailing => "the log has the system's reason; is the interface up?",
     }
+}
+
+/// The XDP program's count of frames on receive queues without a socket.
+fn no_socket(drops: &[(&'static str, u64)]) -> u64 {
+    drops.iter().find(|(reason, _)| *reason == "no_socket").map_or(0, |(_, count)| *count)
 }

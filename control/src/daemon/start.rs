@@ -106,6 +106,8 @@ async fn start(
     let reader = open_own_segment(&config.paths.segment())?;
     wait_for_heartbeats(&workers, &reader).await?;
     let listener = admin::listen(&config.paths.socket())?;
+    // Unreadable counters only mean that a few frames of the start are taken for later ones.
+    let drops = ports.program.as_ref().map(|program| program.drop_counters().unwrap_or_default());
     let daemon = Arc::new(Daemon {
         config,
         identity,
@@ -113,6 +115,7 @@ async fn start(
         reader,
         port_mode,
         program: ports.program.map(std::sync::Mutex::new),
+        unserved_before_start: super::no_socket(&drops.unwrap_or_default()),
         clients: Clients::default(),
         routes,
         connections: AtomicUsize::new(0),

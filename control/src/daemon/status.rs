@@ -134,6 +134,14 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
             daemon.config.udp_port(daemon.config.cluster.shards - 1),
         ));
     }
+    let lost = daemon.unserved();
+    if lost > 0 {
+        reasons.push(format!(
+            "{lost} frames came on receive queues that no worker serves: give the interface as many queues as there are workers \
+             (ethtool -L INTERFACE combined {})",
+            daemon.workers.count()
+        ));
+    }
     let skew_ns = daemon.config.timers.max_clock_skew_ms.saturating_mul(1_000_000);
     let ahead_ns =
         workers.iter().flat_map(|worker| &worker.shards).map(|shard| shard.clock_ahead_ns).max().unwrap_or(0);
