@@ -1,11 +1,13 @@
 //! The three hosts and their daemons, and the demo's own view of them: a client at each host's socket.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use lattice_client::Client;
 use lattice_cluster::binaries::Binaries;
 use lattice_cluster::{Cluster, Environment, Fabric, HostPlan};
+use rustix::fs::FlockOperation;
 
 use crate::Arguments;
 use crate::progress::Progress;
@@ -26,17 +28,37 @@ pub struct Stage {
     _leftovers: Leftovers,
 }
 
-/// The daemons' directories, as their configuration files name them: removed when dropped, for a demo leaves nothing.
-struct Leftovers(Vec<PathBuf>);
+/// The daemons' directories, as their configuration files name them: removed when dropped, for a demo leaves nothing. They
+/// are the same for every run, so a lock keeps a second demo from taking them from under the first.
+struct Leftovers {
+    directories: Vec<PathBuf>,
+    lock_path: PathBuf,
+    _lock: File,
+}
+
+impl Leftovers {
+    fn claim(directories: Vec<PathBuf>) -> Result<Leftovers> {
+        let parent =
+            directories.first().and_then(|first| first.parent()).context("no host has a directory")?;
+        let lock_path = parent.with_extension("lock");
+        let lock = File::create(&lock_path).with_context(|| format!("creating {}", lock_path.display()))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+            format!("{} is locked: another demo runs on this machine", lock_path.display())
+        })?;
+        Ok(Leftovers { directories, lock_path, _lock: lock })
+    }
+}
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        for directory in &self.0 {
+        for directory in &self.directories {
             // Whatever stays is cleared by the next daemon of that name.
             let _ = std::fs::remove_dir_all(directory);
             // The hosts' common directory goes with the last of them.
             let _ = directory.parent().map(std::fs::remove_dir);
         }
+        // Last, and still locked: who finds no lock finds no directory of ours either.
+        let _ = std::fs::remove_file(&self.lock_path);
     }
 }
 
@@ -49,7 +71,7 @@ impl Stage {
         let fabric = if loopback { Fabric::Loopback } else { Fabric::Bridge };
         let directories =
             files.iter().map(|file| Ok(HostPlan::read(file)?.directory)).collect::<Result<_>>()?;
-        let leftovers = Leftovers(directories);
+        let leftovers = Leftovers::claim(directories)?;
         let cluster = Cluster::start_files(&files, fabric, binaries(arguments)?)?;
         for host in cluster.hosts() {
             let (plan, ready) = (&host.plan, host.daemon.ready()?);
