@@ -16,11 +16,6 @@ use lattice_crdt::{
 use lattice_wire::Op;
 use xxhash_rust::xxh64::xxh64;
 
-/// The element under which a flag keeps the dots of `enable`.
-pub(crate) const FLAG_ON: &[u8] = &[1];
-/// The element under which a disable-wins flag keeps the dots of `disable`.
-pub(crate) const FLAG_OFF: &[u8] = &[0];
-
 /// Seed 0, so that a reader of the published segment finds the same cell: the hash is part of its ABI.
 pub(crate) fn key_hash(key: &[u8]) -> u64 {
     xxh64(key, 0)
@@ -276,17 +271,9 @@ impl Keys {
     /// Takes a dot out of an element; of a flag, out of whichever side holds it: an operation on a flag supersedes
     /// what it saw on both.
     pub(crate) fn remove_dot(&mut self, position: Position, element: &[u8], dot: Dot) {
-        if matches!(self.entries[position as usize].value, Value::Flag(_)) {
-            self.remove_dot_of(position, FLAG_ON, dot);
-            self.remove_dot_of(position, FLAG_OFF, dot);
-        } else {
-            self.remove_dot_of(position, element, dot);
-        }
-    }
-
-    fn remove_dot_of(&mut self, position: Position, element: &[u8], dot: Dot) {
         let entry = &mut self.entries[position as usize];
         let Some(store) = entry.value.dots_mut() else { return };
+        let Some(element) = store.holder(element, dot) else { return };
         if store.remove(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
             let is_gone = store.dots(element).is_empty();

@@ -10,13 +10,13 @@
 use crate::burst::Waiting;
 use crate::config::Instant;
 use crate::engine::Engine;
-use crate::keys::{FLAG_OFF, FLAG_ON, Position, key_hash};
+use crate::keys::{Position, key_hash};
 use crate::log::LogStore;
 use crate::ops::{Applied, LocalOp, OpError};
 use crate::publish;
 use crate::publisher::Publisher;
 use lattice_crdt::limits::{MAX_DOTS_PER_RECORD, MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
-use lattice_crdt::{Dot, Kind, SeqRange};
+use lattice_crdt::{DISABLE_ELEMENT, Dot, ENABLE_ELEMENT, Kind, SeqRange};
 use lattice_wire::{Dots, MAX_RECORD_BYTES, Op, Record, encode_record};
 
 /// Bytes of values and elements that one burst may hold.
@@ -164,9 +164,9 @@ impl<L: LogStore> Engine<L> {
     fn flag_write(&mut self, position: Position, kind: Kind, on: bool) -> Result<Applied, OpError> {
         match (kind, on) {
             // An enable-wins flag is off by having no live dot: what disables it only removes.
-            (Kind::FlagEnableWins, false) => self.element_remove(position, FLAG_ON),
-            (_, true) => self.element_add(position, FLAG_ON, FLAG_OFF),
-            (_, false) => self.element_add(position, FLAG_OFF, FLAG_ON),
+            (Kind::FlagEnableWins, false) => self.element_remove(position, ENABLE_ELEMENT),
+            (_, true) => self.element_add(position, ENABLE_ELEMENT, DISABLE_ELEMENT),
+            (_, false) => self.element_add(position, DISABLE_ELEMENT, ENABLE_ELEMENT),
         }
     }
 
