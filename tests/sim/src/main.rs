@@ -1,0 +1,3 @@
+//! The simulator's command line; everything is in the library.
+
+fn main() {}
