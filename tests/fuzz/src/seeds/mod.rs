@@ -1,0 +1,37 @@
+//! Where the corpora begin: valid inputs, so that the fuzzer need not guess a format before it can break it.
+//!
+//! Each target has a few files `seed-<name>`, made here from the wire's golden files, from frames that engines really
+//! sent, from a real segment and from the reference configuration. They are committed; `seeds` writes them again after a
+//! change of a format.
+
+mod frames;
+
+/// An input of a target to begin from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// The target.
+    pub target: &'static str,
+    /// What is special about it, as a part of a file name.
+    pub name: String,
+    /// The input.
+    pub data: Vec<u8>,
+}
+
+impl Seed {
+    fn new(target: &'static str, name: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
+        Self { target, name: name.into(), data: data.into() }
+    }
+
+    /// Its file in the directory of the corpora.
+    pub fn path(&self, corpora: &std::path::Path) -> std::path::PathBuf {
+        corpora.join(self.target).join(format!("seed-{}", self.name))
+    }
+}
+
+/// All seeds of all targets.
+///
+/// # Panics
+/// If a golden file is not what it should be.
+pub fn all() -> Vec<Seed> {
+    frames::seeds()
+}
