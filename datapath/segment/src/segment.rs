@@ -73,8 +73,20 @@ impl Segment {
     /// Marks a predecessor at the path CLOSED, builds a new segment in a temporary file and renames it into place,
     /// in state INIT. The second value holds one writer for each worker.
     pub fn create(config: &SegmentConfig) -> Result<(Segment, Vec<Writer>), SegmentError> {
+        let incarnation =
+            random_nonzero().map_err(|source| failed("draw an incarnation for", &config.path, source))?;
+        Self::create_as(config, incarnation)
+    }
+
+    /// [`create`](Self::create) with an incarnation that the caller drew: for simulated worlds, where the same seed must
+    /// lay out the same segment. Its low 32 bits must not be zero.
+    #[doc(hidden)]
+    pub fn create_as(
+        config: &SegmentConfig,
+        incarnation: u64,
+    ) -> Result<(Segment, Vec<Writer>), SegmentError> {
         let counts = counts(config)?;
-        let identity = identity(config)?;
+        let identity = identity(config, incarnation)?;
         if let Some(directory) = config.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory);
             made.map_err(|source| failed("create the directory", directory, source))?;
@@ -146,7 +158,7 @@ fn counts(config: &SegmentConfig) -> Result<Counts, SegmentError> {
     }
 }
 
-fn identity(config: &SegmentConfig) -> Result<Identity, SegmentError> {
+fn identity(config: &SegmentConfig, incarnation: u64) -> Result<Identity, SegmentError> {
     let socket_path = config.socket_path.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
     let texts = [
         ("node_name", config.node_name.as_bytes(), 63),
@@ -165,8 +177,7 @@ fn identity(config: &SegmentConfig) -> Result<Identity, SegmentError> {
         cluster: config.cluster.clone(),
         socket_path: socket_path.to_vec(),
         actor: config.actor,
-        incarnation: random_nonzero()
-            .map_err(|source| failed("draw an incarnation for", &config.path, source))?,
+        incarnation,
         pid: std::process::id(),
         pid_start_ticks: process_start_ticks().unwrap_or(0),
         start_unix_ns: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),

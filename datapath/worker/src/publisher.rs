@@ -21,7 +21,7 @@ impl SegmentPublisher {
     }
 
     /// The writer, for what is not a publication: heartbeats, counters, the end of a burst.
-    pub(crate) fn writer(&mut self) -> &mut Writer {
+    pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
     }
 
