@@ -123,7 +123,7 @@ impl DotSet {
         let sorted = live.is_sorted();
         self.retain(|dot| {
             let alive = if sorted { live.binary_search(&dot).is_ok() } else { live.contains(&dot) };
-            let keep = alive || !covered_by_sender(dot);
+            let keep = alive || !covered_by_sender(dot) || zoo!(SyncKeepsRemoved);
             if !keep {
                 changed(dot, false);
             }

@@ -46,7 +46,7 @@ impl Flag {
     pub fn is_enabled(&self, wins: Wins) -> bool {
         match wins {
             Wins::Enable => !self.enable.is_empty(),
-            Wins::Disable => !self.enable.is_empty() && self.disable.is_empty(),
+            Wins::Disable => !self.enable.is_empty() && (self.disable.is_empty() || zoo!(DisableLoses)),
         }
     }
 

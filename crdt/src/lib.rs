@@ -21,6 +21,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod zoo;
+
 mod counter;
 mod dot;
 mod dot_set;

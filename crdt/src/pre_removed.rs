@@ -47,6 +47,12 @@ impl<T> PreRemoved<T> {
         Ok(())
     }
 
+    /// Makes sure that `more` further dots fit: for what a host's own log says, which had its effect once and must have
+    /// it again.
+    pub fn reserve(&mut self, more: usize) {
+        self.capacity = self.capacity.max(self.dots.len().saturating_add(more));
+    }
+
     /// Whether `dot` is pre-removed.
     pub fn contains(&self, dot: Dot) -> bool {
         !self.dots.is_empty() && self.find(dot).is_ok()

@@ -24,7 +24,8 @@ impl Register {
     pub fn set(&mut self, hlc: Hlc, actor: ActorId, value: &[u8]) -> bool {
         let stamp = Some((hlc, actor));
         // An unset register has the stamp None, which is less than any.
-        if (stamp, value) <= (self.stamp, self.value.as_slice()) {
+        let tie = zoo!(RegisterTieByArrival) && self.stamp.is_some_and(|(own, _)| own == hlc);
+        if (stamp, value) <= (self.stamp, self.value.as_slice()) && !tie {
             return false;
         }
         self.stamp = stamp;

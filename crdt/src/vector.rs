@@ -91,7 +91,7 @@ impl Clock {
         if range.first > range.last || range.last <= self.contiguous {
             return;
         }
-        if range.first > self.contiguous.saturating_add(1) {
+        if range.first > self.contiguous.saturating_add(1) && !zoo!(MaxOverGap) {
             return self.insert_range(range);
         }
         self.contiguous = range.last;

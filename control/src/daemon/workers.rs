@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers};
+use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Storage};
 use lattice_port::{PeerSlot, Port, Route};
 use lattice_segment::Writer;
 use lattice_worker::{Command, Event, Handoff, Idle, WorkerConfig, WorkerHandle, WorkerParts, WorkerStatus};
@@ -215,6 +215,7 @@ fn engine_config(config: &Config, identity: &Identity, shard: u16) -> EngineConf
             ..EngineTimers::default()
         },
         // Another sequence of draws in each shard, so that they do not all choose the same peer.
+        storage: Storage::Memory,
         random_seed: identity.random_seed ^ u64::from(shard).wrapping_mul(0x9E37_79B9_7F4A_7C15),
     }
 }

@@ -92,6 +92,17 @@ impl Default for EngineTimers {
     }
 }
 
+/// What an engine's state survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Nothing: every start is a new epoch without operations. So nobody can know operations of this epoch that this
+    /// run did not make.
+    Memory,
+    /// The log and snapshots on storage: what is durable is what [`crate::Engine::snapshot_is_durable`] was told, and
+    /// the storage may have been an old copy.
+    Durable,
+}
+
 /// Everything an engine needs to begin.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -105,6 +116,8 @@ pub struct EngineConfig {
     pub cluster_tag: u32,
     /// Node ids of the peers, this node not among them. A peer's index here is its *peer slot*.
     pub peers: Vec<u16>,
+    /// What the state survives.
+    pub storage: Storage,
     /// Bounds.
     pub limits: EngineLimits,
     /// Timers.

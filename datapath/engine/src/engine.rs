@@ -8,9 +8,11 @@ use crate::lane::{Lane, Session, bounds};
 use crate::log::{LogStore, MemoryLog};
 use crate::publish::Deferred;
 use crate::random::Random;
+use crate::stability::Dropped;
 use crate::stats::{DropReason, EngineStats, PeerStatus};
 use crate::sync_receive::IncomingSync;
 use crate::sync_send::OutgoingSync;
+use crate::walk::Walk;
 use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
 use lattice_crdt::{Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
 use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
@@ -30,6 +32,15 @@ pub struct Engine<L = MemoryLog> {
     pub(crate) incoming: Option<IncomingSync>,
     pub(crate) outgoing: Vec<OutgoingSync>,
     pub(crate) next_sync_id: u32,
+    /// Highest operations on keys that were dropped.
+    pub(crate) dropped: Dropped,
+    /// C of the last snapshot that is durable.
+    pub(crate) durable: VersionVector,
+    /// The snapshot that is being written.
+    pub(crate) snapshot: Option<Walk>,
+    /// A peer knows more of this epoch than this engine.
+    pub(crate) epoch_is_over: bool,
+    pub(crate) drop_due_ns: u64,
     pub(crate) deferred: Deferred,
     pub(crate) random: Random,
     pub(crate) stats: EngineStats,
@@ -82,6 +93,7 @@ impl<L: LogStore> Engine<L> {
         let mut random = Random::new(config.random_seed ^ u64::from(config.shard).rotate_left(40));
         Ok(Self {
             keys: Keys::new(limits.max_keys),
+            durable: vector.clone(),
             vector,
             pre_removed: PreRemoved::new(limits.max_pre_removed.saturating_mul(sources(&config))),
             hlc: Hlc::default(),
@@ -91,7 +103,11 @@ impl<L: LogStore> Engine<L> {
             lanes: config.peers.iter().map(|&node| Lane::new(node, limits)).collect(),
             incoming: None,
             outgoing: Vec::new(),
-            next_sync_id: random.next() as u32,
+            next_sync_id: random.next() as u32 | 1,
+            dropped: Dropped::default(),
+            snapshot: None,
+            epoch_is_over: false,
+            drop_due_ns: now.monotonic_ns + config.timers.anti_entropy_ns,
             deferred: Deferred::default(),
             stats: EngineStats::default(),
             anti_entropy_due_ns: now.monotonic_ns + random.jittered(config.timers.anti_entropy_ns),
@@ -212,6 +228,7 @@ impl<L: LogStore> Engine<L> {
             FrameType::SyncRequest => self.on_sync_request(now_ns, slot, &frame),
             FrameType::SyncData => self.on_sync_data(now_ns, slot, &frame),
             FrameType::SyncAck => self.on_sync_ack(now_ns, slot, &frame),
+            FrameType::Stable => self.on_stable(slot, &frame),
         }
     }
 
@@ -229,7 +246,8 @@ impl<L: LogStore> Engine<L> {
         if header.actor.node() != header.node {
             return Err(DropReason::UnknownPeer);
         }
-        self.lanes.iter().position(|lane| lane.node == header.node).ok_or(DropReason::UnknownPeer)
+        let known = |lane: &Lane| lane.node == header.node && !lane.forgotten;
+        self.lanes.iter().position(known).ok_or(DropReason::UnknownPeer)
     }
 
     fn on_ack(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
@@ -264,6 +282,7 @@ impl<L: LogStore> Engine<L> {
         self.tick_gossip(now_ns);
         self.tick_incoming(now_ns);
         self.tick_outgoing(now_ns);
+        self.tick_dropping(now_ns);
         self.wake();
     }
 
@@ -301,6 +320,9 @@ impl<L: LogStore> Engine<L> {
     /// The next frame for one peer. What timers bound goes before data, which pacing bounds, before bulk.
     fn transmit_to(&mut self, now: Instant, slot: usize, frame: &mut [u8]) -> Option<usize> {
         let now_ns = now.monotonic_ns;
+        if self.lanes[slot].forgotten {
+            return None;
+        }
         if let Some(echo) = self.lanes[slot].hello_now(now_ns) {
             return self.write_hello(now_ns, slot, echo, frame);
         }
@@ -315,6 +337,7 @@ impl<L: LogStore> Engine<L> {
             return None;
         }
         self.write_vector(slot, frame)
+            .or_else(|| self.write_stable(slot, frame))
             .or_else(|| self.write_sync_ack(slot, frame))
             .or_else(|| self.write_sync_request(now_ns, slot, frame))
             .or_else(|| self.write_data(now_ns, slot, frame))
@@ -329,6 +352,7 @@ impl<L: LogStore> Engine<L> {
             .unwrap_or(u64::MAX)
             .min(self.anti_entropy_due_ns)
             .min(self.deferred.deadline_ns())
+            .min(self.dropping_deadline_ns())
             .min(self.incoming_deadline_ns(now_ns))
             .min(self.outgoing_deadline_ns(now_ns))
     }

@@ -6,17 +6,19 @@
 //! sender for a state sync. So the operations of a host that died in the middle of telling everybody spread from
 //! whoever heard them.
 
-use crate::config::Instant;
+use crate::config::{Instant, Storage};
 use crate::engine::Engine;
 use crate::lane::Session;
 use crate::log::LogStore;
+use crate::stability::contiguous_parts;
 use crate::stats::DropReason;
-use lattice_crdt::{ActorId, Clock, SeqRange};
+use crate::walk::known;
+use lattice_crdt::{ActorId, SeqRange};
 use lattice_wire::{Frame, FrameType, FrameWriter, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart};
 
 impl<L: LogStore> Engine<L> {
     /// Writes a hello that echoes the session `echo`; its count is 1 if that session is adopted here, so that only a
-    /// hello that needs an answer gets one. It carries as much of the vector as fits, that of the peer's actors first:
+    /// hello that needs an answer gets one. It carries as much of the vector as fits, that of the peer's epoch first:
     /// from it the peer learns where to go on sending.
     pub(crate) fn write_hello(
         &mut self,
@@ -29,9 +31,10 @@ impl<L: LogStore> Engine<L> {
         header.dst_session = echo;
         header.count = u32::from(self.lanes[slot].session_id() == echo && echo != 0);
         let mut writer = FrameWriter::new(buffer, header)?;
-        let node = self.lanes[slot].node;
-        let of_peer = self.contiguous_parts().filter(|(actor, _)| actor.node() == node);
-        let of_others = self.contiguous_parts().filter(|(actor, _)| actor.node() != node);
+        // All that is known of the peer's present epoch comes first: it must hear of operations beyond a gap as well.
+        let peer = self.lanes[slot].peer_actor;
+        let of_peer = self.vector.iter().filter(|(actor, _)| Some(*actor) == peer).flat_map(known);
+        let of_others = self.contiguous_parts().filter(|(actor, _)| Some(*actor) != peer);
         let most = MAX_VECTOR_ENTRIES_PER_PART;
         let pushed = VectorPart::encode(&mut writer, 0, 1, of_peer.chain(of_others).take(most));
         self.lanes[slot].hello_sent(now_ns, self.config.timers.hello_ns);
@@ -45,6 +48,7 @@ impl<L: LogStore> Engine<L> {
         if header.src_session == 0 {
             return Err(DropReason::Unexpected);
         }
+        lane.peer_actor = Some(header.actor);
         if header.dst_session != self.config.session {
             lane.owe_hello(now_ns, header.src_session);
             return Ok(());
@@ -52,12 +56,13 @@ impl<L: LogStore> Engine<L> {
         let session = Session { id: header.src_session, actor: header.actor };
         if lane.session != Some(session) {
             let own = self.config.actor;
-            let acked = part.entries().find(|(actor, _)| *actor == own).map_or(0, |(_, range)| range.last);
-            if acked > self.log.last_seq() {
+            let of_own = part.entries().filter(|(actor, _)| *actor == own);
+            let acked = of_own.filter(|(_, range)| range.first == 1).map(|(_, range)| range.last).max();
+            if self.knows_more_than_was_made(&part) {
                 // It knows operations of this actor that this engine never made: not this engine's peer.
                 return Err(DropReason::Unexpected);
             }
-            lane.adopt(session, acked, now_ns);
+            self.lanes[slot].adopt(session, acked.unwrap_or(0), now_ns);
             self.abandon_syncs_with(slot);
         }
         if header.count == 0 {
@@ -119,7 +124,7 @@ impl<L: LogStore> Engine<L> {
         let up = self.lanes.iter().filter(|lane| lane.is_up(now_ns, timeout_ns)).count();
         let chosen = self.random.below(up);
         if let Some(lane) = self.lanes.iter_mut().filter(|lane| lane.is_up(now_ns, timeout_ns)).nth(chosen) {
-            lane.vector_part = Some(0);
+            (lane.vector_part, lane.stable_part) = (Some(0), Some(0));
         }
     }
 
@@ -142,8 +147,20 @@ impl<L: LogStore> Engine<L> {
         frame: &Frame<'_>,
     ) -> Result<(), DropReason> {
         let part = VectorPart::decode(frame.payload)?;
+        if self.knows_more_than_was_made(&part) {
+            return Err(DropReason::Unexpected);
+        }
         self.consider_vector(now_ns, slot, &part);
         Ok(())
+    }
+
+    /// Whether a peer's vector has operations of this engine's actor that its log never held. Where the epoch came
+    /// from storage, that storage was an old copy, and the epoch is over.
+    fn knows_more_than_was_made(&mut self, part: &VectorPart<'_>) -> bool {
+        let (own, last_seq) = (self.config.actor, self.log.last_seq());
+        let more = part.entries().any(|(actor, range)| actor == own && range.last > last_seq);
+        self.epoch_is_over |= more && self.config.storage == Storage::Durable;
+        more
     }
 
     /// Asks the peer for a state sync if it has operations that nobody's log will bring.
@@ -174,9 +191,7 @@ impl<L: LogStore> Engine<L> {
 
     /// The contiguous part of every actor's seqs.
     pub(crate) fn contiguous_parts(&self) -> impl Iterator<Item = (ActorId, SeqRange)> {
-        let parts =
-            self.vector.iter().map(|(actor, clock)| (actor, SeqRange { first: 1, last: clock.contiguous() }));
-        parts.filter(|(_, range)| range.last > 0)
+        contiguous_parts(&self.vector)
     }
 
     fn vector_covers(&self, actor: ActorId, range: SeqRange) -> bool {
@@ -206,12 +221,6 @@ impl<L: LogStore> Engine<L> {
             self.request_sync(now_ns, slot);
         }
     }
-}
-
-/// Everything that a clock covers, as ranges.
-fn known((actor, clock): (ActorId, &Clock)) -> impl Iterator<Item = (ActorId, SeqRange)> {
-    let contiguous = (clock.contiguous() > 0).then_some(SeqRange { first: 1, last: clock.contiguous() });
-    contiguous.into_iter().chain(clock.ranges().iter().copied()).map(move |range| (actor, range))
 }
 
 /// Frames that so many entries take.

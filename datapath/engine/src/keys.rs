@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!   hash ──> index (hashbrown) ──> position ──> KeyEntry { key, kind, value, touches, cell, … }
-//!                                   stable: a key never moves, so a state sync can walk positions
-//!                                   in slices while the shard goes on changing
+//!                                   stable: a key never moves, so a walk can visit positions in
+//!                                   slices while the shard goes on changing
 //! ```
+//!
+//! A key that is dropped leaves its position vacant for the next new key. A walk may miss that one: its operations are
+//! younger than the walk's C.
 //!
 //! Every change of a value goes through the functions here, because each of them also keeps the state digest.
 
@@ -14,6 +17,7 @@ use lattice_crdt::{
     ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Hlc, Kind, Register, VersionVector, Wins,
 };
 use lattice_wire::Op;
+use std::collections::VecDeque;
 use xxhash_rust::xxh64::xxh64;
 
 /// Seed 0, so that a reader of the published segment finds the same cell: the hash is part of its ABI.
@@ -81,6 +85,30 @@ pub(crate) struct KeyEntry {
     dirty: bool,
     /// Its record in the present burst, for coalescing.
     pub(crate) burst_record: Option<u32>,
+    /// It waits in the list of keys that may be empty.
+    maybe_empty: bool,
+    /// The last full walk that named it, by the sync's id.
+    pub(crate) named_by: u32,
+}
+
+/// What a vacant position holds. No key is empty, so an empty one marks it.
+fn vacant() -> KeyEntry {
+    new_entry(0, Kind::Counter, &[])
+}
+
+fn new_entry(hash: u64, kind: Kind, key: &[u8]) -> KeyEntry {
+    KeyEntry {
+        kind,
+        hash,
+        key: key.into(),
+        value: Value::new(kind),
+        touches: Vec::new(),
+        cell: None,
+        dirty: false,
+        burst_record: None,
+        maybe_empty: false,
+        named_by: 0,
+    }
 }
 
 impl KeyEntry {
@@ -103,9 +131,21 @@ impl KeyEntry {
     }
 }
 
+impl KeyEntry {
+    /// Whether it has no live dots and is of a kind that says by this that it is as if it had never been. What a
+    /// disable-wins flag or a counter says lies in its entries; a register can't be unset.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.kind, Kind::Set | Kind::FlagEnableWins)
+            && self.value.dots().is_some_and(DotStore::is_empty)
+    }
+}
+
 /// All keys of a shard.
 pub(crate) struct Keys {
     entries: Vec<KeyEntry>,
+    vacant: Vec<Position>,
+    /// Keys that were empty, or new, when they were put here; each once.
+    maybe_empty: VecDeque<Position>,
     index: HashTable<u32>,
     state_digest: u64,
     /// Keys to publish, each once.
@@ -122,6 +162,8 @@ impl Keys {
     pub(crate) fn new(expected: usize) -> Self {
         Self {
             entries: Vec::with_capacity(expected.min(1 << 16)),
+            vacant: Vec::new(),
+            maybe_empty: VecDeque::new(),
             index: HashTable::with_capacity(expected.min(1 << 16)),
             state_digest: 0,
             dirty: Vec::with_capacity(4096),
@@ -131,7 +173,12 @@ impl Keys {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.vacant.len()
+    }
+
+    /// The first position that was never used.
+    pub(crate) fn end(&self) -> Position {
+        self.entries.len() as Position
     }
 
     pub(crate) fn state_digest(&self) -> u64 {
@@ -139,7 +186,7 @@ impl Keys {
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<&KeyEntry> {
-        self.entries.get(position as usize)
+        self.entries.get(position as usize).filter(|entry| !entry.key.is_empty())
     }
 
     /// The entry of a position that this table handed out.
@@ -166,20 +213,64 @@ impl Keys {
         if let Some(position) = self.find(hash, kind, key) {
             return position;
         }
-        let position = self.entries.len() as u32;
-        self.entries.push(KeyEntry {
-            kind,
-            hash,
-            key: key.into(),
-            value: Value::new(kind),
-            touches: Vec::new(),
-            cell: None,
-            dirty: false,
-            burst_record: None,
-        });
+        let entry = new_entry(hash, kind, key);
+        let position = match self.vacant.pop() {
+            Some(position) => {
+                self.entries[position as usize] = entry;
+                position
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() as Position - 1
+            }
+        };
         let entries = &self.entries;
         self.index.insert_unique(hash, position, |&p| entries[p as usize].hash);
+        self.note_if_empty(position);
         position
+    }
+
+    /// Puts an empty key into the list of those that may be dropped.
+    fn note_if_empty(&mut self, position: Position) {
+        let entry = &mut self.entries[position as usize];
+        if !entry.maybe_empty && entry.is_empty() {
+            entry.maybe_empty = true;
+            self.maybe_empty.push_back(position);
+        }
+    }
+
+    /// The next of the keys that may be empty, taken from their list.
+    pub(crate) fn next_maybe_empty(&mut self) -> Option<Position> {
+        let position = self.maybe_empty.pop_front()?;
+        self.entries[position as usize].maybe_empty = false;
+        Some(position)
+    }
+
+    /// How many keys may be empty.
+    pub(crate) fn maybe_empty_len(&self) -> usize {
+        self.maybe_empty.len()
+    }
+
+    /// Puts a key that is empty, but can't be dropped yet, back into the list.
+    pub(crate) fn keep_for_now(&mut self, position: Position) {
+        self.note_if_empty(position);
+    }
+
+    /// Whether the key awaits publication or the end of the burst.
+    pub(crate) fn is_in_use(&self, position: Position) -> bool {
+        let entry = &self.entries[position as usize];
+        entry.dirty || entry.burst_record.is_some()
+    }
+
+    /// Drops a key; returns what it was touched by. The caller has made sure that nothing refers to the position.
+    pub(crate) fn drop_key(&mut self, position: Position) -> Vec<Dot> {
+        let entry = std::mem::replace(&mut self.entries[position as usize], vacant());
+        debug_assert!(entry.is_empty() && !entry.maybe_empty && !entry.dirty);
+        if let Ok(found) = self.index.find_entry(entry.hash, |&p| p == position) {
+            found.remove();
+        }
+        self.vacant.push(position);
+        entry.touches
     }
 
     fn mark(&mut self, position: Position) {
@@ -280,6 +371,7 @@ impl Keys {
             self.state_digest = self.state_digest.wrapping_sub(atom);
             if is_gone {
                 self.mark_element(position, element);
+                self.note_if_empty(position);
             }
         }
     }
@@ -306,6 +398,7 @@ impl Keys {
         if any {
             self.state_digest = self.state_digest.wrapping_add(delta);
             self.mark_element(position, element);
+            self.note_if_empty(position);
         }
     }
 

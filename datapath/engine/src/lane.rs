@@ -17,7 +17,7 @@
 
 use crate::config::{EngineLimits, EngineTimers};
 use crate::sender::{Sender, TimeoutBounds};
-use lattice_crdt::ActorId;
+use lattice_crdt::{ActorId, VectorLimits, VersionVector};
 use lattice_wire::SyncAck;
 
 /// Hellos to a peer that does not answer are spaced out up to this multiple of their period.
@@ -54,6 +54,10 @@ pub(crate) struct PeerView {
 pub(crate) struct Lane {
     pub(crate) node: u16,
     pub(crate) session: Option<Session>,
+    /// The peer's actor, as its last hello said, adopted or not.
+    pub(crate) peer_actor: Option<ActorId>,
+    /// No member any more: nothing goes to it, and nothing is taken from it.
+    pub(crate) forgotten: bool,
     pub(crate) last_heard_ns: Option<u64>,
     hello_due_ns: u64,
     hello_spacing: u64,
@@ -66,6 +70,10 @@ pub(crate) struct Lane {
     pub(crate) view: PeerView,
     /// Next part of this engine's vector that is to go to the peer in an anti-entropy exchange.
     pub(crate) vector_part: Option<u8>,
+    /// Next part of what this engine would still have after a restart that is to go to the peer.
+    pub(crate) stable_part: Option<u8>,
+    /// What the peer would still have after the worst restart, as it said in this session; contiguous seqs only.
+    pub(crate) stable: VersionVector,
     /// Contiguous seq of the peer's actor here, one and two periods of anti-entropy ago (oldest first): to see whether
     /// its lane moves.
     pub(crate) progress: [Option<u64>; 2],
@@ -90,6 +98,8 @@ impl Lane {
         Self {
             node,
             session: None,
+            peer_actor: None,
+            forgotten: false,
             last_heard_ns: None,
             hello_due_ns: 0,
             hello_spacing: 1,
@@ -100,6 +110,11 @@ impl Lane {
             ack: AckDebt { frames: 0, due_ns: u64::MAX },
             view: PeerView::default(),
             vector_part: None,
+            stable_part: None,
+            stable: VersionVector::new(VectorLimits {
+                max_actors: limits.max_actors,
+                max_ranges_per_actor: limits.max_ranges_per_actor,
+            }),
             progress: [None; 2],
             differs_since_ns: None,
             last_sync_request: None,
@@ -111,8 +126,15 @@ impl Lane {
         }
     }
 
+    /// Begins anew with the peer, because this engine begins a new session.
+    pub(crate) fn restart(&mut self, limits: &EngineLimits, now_ns: u64) {
+        let forgotten = self.forgotten;
+        *self = Self { forgotten, hello_due_ns: now_ns, ..Self::new(self.node, limits) };
+    }
+
     pub(crate) fn is_up(&self, now_ns: u64, peer_timeout_ns: u64) -> bool {
         self.session.is_some()
+            && !self.forgotten
             && self.last_heard_ns.is_some_and(|heard| now_ns.saturating_sub(heard) < peer_timeout_ns)
     }
 
@@ -130,7 +152,9 @@ impl Lane {
         self.heartbeat_due_ns = now_ns;
         self.hello_due_ns = u64::MAX;
         self.hello_spacing = 1;
-        self.vector_part = None;
+        (self.vector_part, self.stable_part) = (None, None);
+        // A peer that came back may have less than it said before.
+        self.stable = VersionVector::new(self.stable.limits());
         self.progress = [None; 2];
         (self.differs_since_ns, self.sync_rest_until_ns) = (None, 0);
         self.forget_offsets();
@@ -215,6 +239,9 @@ impl Lane {
 
     /// When this lane next has something to send or to time out.
     pub(crate) fn deadline_ns(&self, now_ns: u64, last_seq: u64, peer_timeout_ns: u64) -> u64 {
+        if self.forgotten {
+            return u64::MAX;
+        }
         if self.hello_reply.is_some() {
             return now_ns;
         }
@@ -223,7 +250,7 @@ impl Lane {
         }
         let mut deadline_ns = self.heartbeat_due_ns.min(self.ack.due_ns);
         if self.is_up(now_ns, peer_timeout_ns) {
-            if self.vector_part.is_some() || self.sync_ack.is_some() {
+            if self.vector_part.is_some() || self.stable_part.is_some() || self.sync_ack.is_some() {
                 return now_ns;
             }
             deadline_ns = deadline_ns.min(self.sender.deadline_ns(last_seq));

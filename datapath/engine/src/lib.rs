@@ -16,6 +16,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod zoo;
+
 mod burst;
 mod config;
 mod digest;
@@ -30,14 +33,19 @@ mod ops;
 mod publish;
 mod publisher;
 mod random;
+mod recovery;
 mod sender;
+mod snapshot;
+mod stability;
 mod stats;
 mod sync_receive;
 mod sync_send;
+mod walk;
 
-pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant};
+pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant, Storage};
 pub use engine::Engine;
 pub use log::{LogStore, MemoryLog};
 pub use ops::{Applied, LocalOp, OpError};
 pub use publisher::{Published, Publisher};
+pub use recovery::{LastRun, RecoverError, Recovery, ThisStart, continues_epoch};
 pub use stats::{DropReason, EngineStats, PeerStatus, WireDrops};

@@ -53,6 +53,9 @@ impl<L: LogStore> Engine<L> {
         op: LocalOp<'_>,
     ) -> Result<Applied, OpError> {
         check_shape(kind, key, op)?;
+        if self.epoch_is_over {
+            return Err(OpError::EpochOver);
+        }
         if self.burst.room() == 0 || self.burst.kept_bytes() > MAX_BURST_BYTES {
             return Err(OpError::Backpressure);
         }
@@ -284,7 +287,7 @@ impl<L: LogStore> Engine<L> {
         }
     }
 
-    fn log_burst(&mut self) {
+    pub(crate) fn log_burst(&mut self) {
         for i in 0..self.burst.records.len() {
             let waiting = self.burst.records[i];
             let entry = self.keys.entry_mut(waiting.key);

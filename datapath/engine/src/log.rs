@@ -12,6 +12,8 @@
 //! evicts, and a peer that still needed what was evicted gets a state sync. What can go wrong: a record longer than
 //! the whole ring, which [`crate::EngineConfig`] rules out when the engine is made.
 
+use lattice_crdt::ActorId;
+
 /// Where own operations are kept. The in-memory ring below is one; a memory-mapped file is to be another.
 pub trait LogStore {
     /// Appends the record of `last_seq() + 1`, evicting old records as needed. Returns its seq.
@@ -22,6 +24,8 @@ pub trait LogStore {
     fn last_seq(&self) -> u64;
     /// The encoded record of `seq`, while it is held.
     fn record(&self, seq: u64) -> Option<&[u8]>;
+    /// Forgets all records and begins anew with seq 1, for the operations of `actor`.
+    fn begin_epoch(&mut self, actor: ActorId);
 }
 
 #[derive(Clone, Copy, Default)]
@@ -100,6 +104,10 @@ impl LogStore for MemoryLog {
         let place = self.index[self.slot(seq)];
         let at = (place.offset % self.bytes.len() as u64) as usize;
         self.bytes.get(at..at + place.len as usize)
+    }
+
+    fn begin_epoch(&mut self, _: ActorId) {
+        (self.first_seq, self.last_seq, self.head) = (1, 0, 0);
     }
 }
 

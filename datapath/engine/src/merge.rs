@@ -18,7 +18,7 @@ use crate::lane::bounds;
 use crate::log::LogStore;
 use crate::sender::Plan;
 use crate::stats::DropReason;
-use lattice_crdt::{Clock, CounterEntry, Dot};
+use lattice_crdt::{Clock, CounterEntry, Dot, SeqRange};
 use lattice_wire::{Ack, Dots, Frame, FrameType, FrameWriter, Op, Record, decode_record};
 
 impl<L: LogStore> Engine<L> {
@@ -36,6 +36,7 @@ impl<L: LogStore> Engine<L> {
         while count < most {
             let Some(record) = self.log.record(lo + u64::from(count) + 1) else { break };
             if writer.push_bytes(record).is_err() {
+                count += u32::from(zoo!(RecordCutAtMtu));
                 break;
             }
             count += 1;
@@ -88,13 +89,14 @@ impl<L: LogStore> Engine<L> {
     fn merge_record(&mut self, dot: Dot, record: &Record<'_>) -> Result<(), DropReason> {
         match self.vector.check(dot) {
             Ok(true) => {}
+            Ok(false) if zoo!(DuplicateApplied) => {}
             Ok(false) => {
                 self.stats.records_duplicate += 1;
                 return Ok(());
             }
             Err(_) => return Err(DropReason::OutOfOrderBound),
         }
-        if self.incoming.as_ref().is_some_and(|sync| sync.covers(dot)) {
+        if self.incoming.as_ref().is_some_and(|sync| sync.covers(dot)) && !zoo!(RecordsDuringSync) {
             self.stats.records_in_sync += 1;
             return Ok(());
         }
@@ -106,13 +108,13 @@ impl<L: LogStore> Engine<L> {
         self.take_effect(dot, record);
         // Checked above, and nothing since has covered anything.
         let covered = self.vector.cover(dot);
-        debug_assert_eq!(covered, Ok(true));
+        debug_assert!(covered == Ok(true) || zoo!(DuplicateApplied));
         self.pre_removed.remove(dot);
         self.stats.records_merged += 1;
         Ok(())
     }
 
-    fn take_effect(&mut self, dot: Dot, record: &Record<'_>) {
+    pub(crate) fn take_effect(&mut self, dot: Dot, record: &Record<'_>) {
         if matches!(record.op, Op::Noop) {
             return;
         }
@@ -123,20 +125,24 @@ impl<L: LogStore> Engine<L> {
                 self.keys.counter_join(key, dot.actor, entry);
             }
             Op::Register { hlc, value } => {
-                self.hlc = self.hlc.observe(*hlc);
+                self.hlc = if zoo!(ClockNotObserved) { self.hlc } else { self.hlc.observe(*hlc) };
                 self.keys.register_set(key, *hlc, dot.actor, value);
             }
             Op::Add { element, superseded } => {
                 // Before the old dots go, so that an element that is merely refreshed never leaves the set.
-                if !self.pre_removed.contains(dot) {
+                if !self.pre_removed.contains(dot) || zoo!(PreRemovedInserted) {
                     self.keys.insert_dot(key, element, dot);
                 }
-                self.take_out(key, element, superseded, dot);
+                if !zoo!(SupersededStays) {
+                    self.take_out(key, element, superseded, dot);
+                }
             }
             Op::Remove { element, removed } => self.take_out(key, element, removed, dot),
             Op::Noop => {}
         }
-        self.keys.entry_mut(key).touch(dot);
+        if !zoo!(MergeLeavesNoTouch) {
+            self.keys.entry_mut(key).touch(dot);
+        }
     }
 
     /// Whether there is room to remember those of the dots that have not been received (rule 4).
@@ -156,7 +162,10 @@ impl<L: LogStore> Engine<L> {
     /// local operations too: a state sync shows dots that are not covered until their records come.
     pub(crate) fn take_out_dot(&mut self, key: Position, element: &[u8], dot: Dot) {
         self.keys.remove_dot(key, element, dot);
-        if !self.vector.contains(dot) {
+        if zoo!(PreRemovedReceived) {
+            self.vector.cover_range(dot.actor, SeqRange { first: dot.seq, last: dot.seq });
+        }
+        if !self.vector.contains(dot) && !zoo!(RemovalForgetsUncovered) {
             // Room was counted before the operation had any effect.
             let kept = self.pre_removed.insert(dot, PreRemovedAt { key, element: element.into() });
             debug_assert!(kept.is_ok());

@@ -55,6 +55,10 @@ pub enum OpError {
     /// then try again.
     #[error("too many operations in one burst")]
     Backpressure,
+    /// A peer knows operations of this epoch that this node does not: it came up from an old copy of its storage. The
+    /// node takes a new epoch; try again.
+    #[error("the epoch is over: a peer knows more of it than this node")]
+    EpochOver,
     /// This node's wall clock runs ahead of its peers: its registers would win over later writes of others.
     #[error("this node's clock is {ahead_ns} ns ahead of its peers")]
     ClockSkew {

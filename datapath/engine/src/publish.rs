@@ -24,6 +24,11 @@ impl Deferred {
         self.waiting.len()
     }
 
+    /// Whether something of this key waits.
+    pub(crate) fn holds(&self, position: Position) -> bool {
+        self.waiting.range((position, None)..).next().is_some_and(|(at, _)| *at == position)
+    }
+
     pub(crate) fn deadline_ns(&self) -> u64 {
         if self.waiting.is_empty() { u64::MAX } else { self.retry_at_ns }
     }

@@ -105,6 +105,7 @@ impl Sender {
 
     /// Begins anew with a peer that has everything up to `acked`.
     pub(crate) fn reset(&mut self, acked: u64) {
+        let acked = if zoo!(AckOutlivesSession) { acked.max(self.acked) } else { acked };
         self.in_flight.clear();
         (self.cursor, self.acked) = (acked, acked);
         (self.lost, self.backoff) = (0, 0);
@@ -208,7 +209,8 @@ impl Sender {
         let mut ranges = ranges.peekable();
         for frame in self.in_flight.iter_mut().filter(|f| !f.acknowledged) {
             while ranges.next_if(|r| r.last < frame.hi()).is_some() {}
-            let held = frame.hi() <= contiguous || ranges.peek().is_some_and(|r| r.first <= frame.lo + 1);
+            let in_range = |r: &SeqRange| r.first <= frame.lo + 1 || zoo!(AckRangesAsContiguous);
+            let held = frame.hi() <= contiguous || ranges.peek().is_some_and(in_range);
             if !held {
                 continue;
             }
@@ -284,6 +286,7 @@ impl Sender {
     }
 
     fn lose_oldest(&mut self, most: usize) {
+        let most = if zoo!(LostNeverResent) { 0 } else { most };
         for frame in self.in_flight.iter_mut().filter(|f| !f.acknowledged).take(most) {
             self.lost += usize::from(!frame.lost);
             frame.lost = true;

@@ -125,6 +125,10 @@ pub struct EngineStats {
     pub syncs_abandoned: u64,
     /// State syncs served to peers.
     pub syncs_served: u64,
+    /// Full walks begun for peers: they came back from an older copy, or are new.
+    pub full_walks: u64,
+    /// Keys dropped because they were empty everywhere.
+    pub keys_dropped: u64,
     /// Publications for which the segment had no room.
     pub unpublished: u64,
     /// Gauge: keys held.

@@ -1,10 +1,13 @@
 //! State sync, the receiving side: catching up on what no log will bring any more.
 //!
 //! ```text
-//!   Requested ── first frame ──> Vector ── VectorEnd ──> Keys ── End ──> done: only now is C covered
-//!       │                          │                       │
-//!       └──────── silence, nonsense, a new session ────────┴──> abandoned: nothing is covered, repair goes on
-//! ```
+//!   Requested ── first frame ──> Vector ── VectorEnd ──> Keys ── End ──> [Sweep] ──> done: only now is C covered
+//!       │                          │                       │                │
+//!       └──────── silence, nonsense, a new session ────────┴────────────────┴──> abandoned: nothing is covered,
+//! ```                                                                              repair goes on
+//!
+//! After a full walk, the sweep goes over the local keys, in slices: one that the walk did not name has no live dots at
+//! the sender.
 //!
 //! C is the sender's vector as of the start of its walk. From VectorEnd on, records whose dots are in C are skipped
 //! (rule 6): their keys may already have been walked. One sync at a time per shard, so there is one C.
@@ -16,7 +19,7 @@
 use crate::config::EngineConfig;
 use crate::engine::{Engine, PreRemovedAt, sources};
 use crate::gossip::vector_parts;
-use crate::keys::{Position, key_hash};
+use crate::keys::{Keys, Position, key_hash};
 use crate::log::LogStore;
 use crate::stats::DropReason;
 use lattice_crdt::{CounterEntry, Dot, Kind, SeqRange, VersionVector};
@@ -29,13 +32,16 @@ use lattice_wire::{
 const WINDOW_FRAMES: u64 = 64;
 /// The sync's id, before the items of a frame.
 const SYNC_ID_BYTES: usize = 4;
+/// Keys that one slice of the sweep compares.
+const MAX_KEYS_PER_SLICE: Position = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Requested,
     Vector,
     Keys,
-    Done,
+    /// From this position on, keys are still to be compared with what a full walk named.
+    Sweep(Position),
 }
 
 /// The key that the stream is in the middle of.
@@ -56,6 +62,8 @@ pub(crate) struct IncomingSync {
     stage: Stage,
     /// Every key is wanted, whatever this engine's vector covers.
     everything: bool,
+    /// The sender names every key that it has.
+    full_walk: bool,
     request_part: Option<u8>,
     request_due_ns: u64,
     progress_ns: u64,
@@ -69,7 +77,39 @@ pub(crate) struct IncomingSync {
 impl IncomingSync {
     /// Rule 6: whether a record with this dot has to wait for the end of the sync.
     pub(crate) fn covers(&self, dot: Dot) -> bool {
-        self.stage == Stage::Keys && self.vector.contains(dot)
+        matches!(self.stage, Stage::Keys | Stage::Sweep(_)) && self.vector.contains(dot)
+    }
+
+    /// A sync that no peer sends: a snapshot that is being read.
+    pub(crate) fn of_storage(vector: VersionVector) -> Self {
+        Self::new(usize::MAX, 1, true, 0, vector)
+    }
+
+    /// C, when it has been covered.
+    pub(crate) fn into_vector(self) -> VersionVector {
+        self.vector
+    }
+
+    fn new(slot: usize, id: u32, everything: bool, now_ns: u64, vector: VersionVector) -> Self {
+        Self {
+            slot,
+            id,
+            stage: Stage::Requested,
+            everything,
+            full_walk: false,
+            request_part: Some(0),
+            request_due_ns: now_ns,
+            progress_ns: now_ns,
+            vector,
+            key: None,
+            next_index: 0,
+            early: (0..WINDOW_FRAMES).map(|_| None).collect(),
+        }
+    }
+
+    /// Whether the whole walk has come.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.stage, Stage::Sweep(_))
     }
 
     fn ack(&self, abort: bool) -> SyncAck {
@@ -106,20 +146,10 @@ impl<L: LogStore> Engine<L> {
         if self.incoming.is_some() || !ready {
             return;
         }
-        self.next_sync_id = self.next_sync_id.wrapping_add(1);
-        self.incoming = Some(IncomingSync {
-            slot,
-            id: self.next_sync_id,
-            stage: Stage::Requested,
-            everything,
-            request_part: Some(0),
-            request_due_ns: now_ns,
-            progress_ns: now_ns,
-            vector: VersionVector::new(self.vector.limits()),
-            key: None,
-            next_index: 0,
-            early: (0..WINDOW_FRAMES).map(|_| None).collect(),
-        });
+        // Not 0, which no key is named by.
+        self.next_sync_id = self.next_sync_id.wrapping_add(1).max(1);
+        let vector = VersionVector::new(self.vector.limits());
+        self.incoming = Some(IncomingSync::new(slot, self.next_sync_id, everything, now_ns, vector));
         self.stats.syncs_requested += 1;
         self.wake();
     }
@@ -216,7 +246,7 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
-    fn take_items(&mut self, mut items: &[u8]) -> Result<(), DropReason> {
+    pub(crate) fn take_items(&mut self, mut items: &[u8]) -> Result<(), DropReason> {
         while !items.is_empty() {
             let (item, used) = decode_item(items)?;
             self.take_item(&item)?;
@@ -228,8 +258,9 @@ impl<L: LogStore> Engine<L> {
     fn take_item(&mut self, item: &SyncItem<'_>) -> Result<(), DropReason> {
         let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
         match (sync.stage, item) {
-            // No key is ever dropped yet, so no sender has reason for a full walk.
-            (Stage::Requested, SyncItem::Begin { full_walk: false }) => sync.stage = Stage::Vector,
+            (Stage::Requested, &SyncItem::Begin { full_walk }) => {
+                (sync.stage, sync.full_walk) = (Stage::Vector, full_walk);
+            }
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
                 if actor == self.config.actor && last > self.log.last_seq() {
                     // To cover dots that are still to be given out would make them be used twice.
@@ -241,6 +272,13 @@ impl<L: LogStore> Engine<L> {
                 if sync.vector.len() > limits.max_actors || ranges > most_ranges(&self.config) {
                     return Err(DropReason::OutOfOrderBound);
                 }
+            }
+            (Stage::Vector, &SyncItem::Dropped { actor, seq }) => {
+                // Noted at once: to have dropped more than one has only costs full walks.
+                if seq > sync.vector.contiguous(actor) {
+                    return Err(DropReason::OutOfSequence);
+                }
+                self.dropped.note(Dot { actor, seq });
             }
             (Stage::Vector, &SyncItem::PreRemoved { dot, kind, key, element }) => {
                 return self.take_pre_removed(dot, kind, key, element);
@@ -259,12 +297,17 @@ impl<L: LogStore> Engine<L> {
             }
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
                 let position = self.keys.find_or_insert(key_hash(key), kind, key);
+                self.keys.entry_mut(position).named_by = sync.id;
                 let dots = Vec::new();
                 sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
             }
             (Stage::Keys, SyncItem::KeyEnd) => return self.end_key(),
+            (Stage::Keys, SyncItem::End) if sync.key.is_none() && sync.full_walk => {
+                sync.stage = Stage::Sweep(0);
+                self.wake();
+            }
             (Stage::Keys, SyncItem::End) if sync.key.is_none() => {
-                sync.stage = Stage::Done;
+                sync.next_index += 1;
                 self.complete_sync();
             }
             (Stage::Keys, _) => return self.take_key_item(item),
@@ -329,6 +372,15 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
+    /// Covers C: every effect of its operations is in the state.
+    pub(crate) fn cover_sync(&mut self) -> Option<IncomingSync> {
+        let sync = self.incoming.take()?;
+        self.vector.join(&sync.vector);
+        let vector = &self.vector;
+        self.pre_removed.retain(|dot, _| !vector.contains(dot));
+        Some(sync)
+    }
+
     /// Compares one element of the sender with the local ones: those before it that were not named have no live dots
     /// at the sender.
     fn settle_through(&mut self, element: &[u8]) {
@@ -347,20 +399,10 @@ impl<L: LogStore> Engine<L> {
         key.settled = Some(element.into());
     }
 
-    /// Rule 5 for the local elements after the last settled one and before `end`: the sender has none of them.
     fn settle_unnamed(&mut self, end: Option<&[u8]>) {
         let Some(sync) = &mut self.incoming else { return };
         let Some(key) = &mut sync.key else { return };
-        loop {
-            let store = self.keys.get(key.position).and_then(|entry| entry.value.dots());
-            let next = store.and_then(|store| store.next_element(key.settled.as_deref()));
-            let Some((next, _)) = next.filter(|(next, _)| end.is_none_or(|end| *next < end)) else { break };
-            let unnamed: Box<[u8]> = next.into();
-            let theirs = &sync.vector;
-            self.keys
-                .join_element(key.position, &unnamed, &[], &mut |dot| theirs.contains(dot), &mut |_| false);
-            key.settled = Some(unnamed);
-        }
+        settle_unnamed(&mut self.keys, &sync.vector, key.position, &mut key.settled, end);
     }
 
     fn end_key(&mut self) -> Result<(), DropReason> {
@@ -375,15 +417,28 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
+    /// The next slice of the comparison that ends a full walk.
+    fn sweep(&mut self) {
+        let Some(sync) = &mut self.incoming else { return };
+        let Stage::Sweep(from) = sync.stage else { return };
+        let to = self.keys.end().min(from.saturating_add(MAX_KEYS_PER_SLICE));
+        for position in from..to {
+            if self.keys.get(position).is_some_and(|entry| entry.named_by != sync.id) {
+                settle_unnamed(&mut self.keys, &sync.vector, position, &mut None, None);
+            }
+        }
+        sync.stage = Stage::Sweep(to);
+        if to == self.keys.end() {
+            self.complete_sync();
+        }
+    }
+
     /// The whole walk is in the state: now, and not before, C is covered.
     fn complete_sync(&mut self) {
-        let Some(mut sync) = self.incoming.take() else { return };
-        self.vector.join(&sync.vector);
-        let vector = &self.vector;
-        self.pre_removed.retain(|dot, _| !vector.contains(dot));
-        sync.next_index += 1;
+        let Some(sync) = self.cover_sync() else { return };
         let done = sync.ack(false);
-        let lane = &mut self.lanes[sync.slot];
+        // A snapshot that says that it is no full walk comes from no lane.
+        let Some(lane) = self.lanes.get_mut(sync.slot) else { return };
         (lane.sync_ack, lane.sync_done) = (Some(done), Some(done));
         self.stats.syncs_completed += 1;
         // Their senders may be holding back for acknowledgements that have just come true.
@@ -418,6 +473,9 @@ impl<L: LogStore> Engine<L> {
     }
 
     pub(crate) fn tick_incoming(&mut self, now_ns: u64) {
+        if matches!(&self.incoming, Some(IncomingSync { stage: Stage::Sweep(_), .. })) {
+            return self.sweep();
+        }
         let timeout_ns = self.config.timers.sync_timeout_ns;
         let late = |sync: &&IncomingSync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns;
         let Some(slot) = self.incoming.as_ref().filter(late).map(|sync| sync.slot) else { return };
@@ -429,6 +487,9 @@ impl<L: LogStore> Engine<L> {
 
     pub(crate) fn incoming_deadline_ns(&self, now_ns: u64) -> u64 {
         let Some(sync) = &self.incoming else { return u64::MAX };
+        if matches!(sync.stage, Stage::Sweep(_)) {
+            return now_ns;
+        }
         let timers = &self.config.timers;
         let timeout_at_ns = sync.progress_ns + timers.sync_timeout_ns;
         let up = self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns);
@@ -437,5 +498,24 @@ impl<L: LogStore> Engine<L> {
         } else {
             timeout_at_ns
         }
+    }
+}
+
+/// Rule 5 for the local elements of a key after the last settled one and before `end`: the sender, whose vector is
+/// `theirs`, has none of them.
+fn settle_unnamed(
+    keys: &mut Keys,
+    theirs: &VersionVector,
+    position: Position,
+    settled: &mut Option<Box<[u8]>>,
+    end: Option<&[u8]>,
+) {
+    loop {
+        let store = keys.get(position).and_then(|entry| entry.value.dots());
+        let next = store.and_then(|store| store.next_element(settled.as_deref()));
+        let Some((next, _)) = next.filter(|(next, _)| end.is_none_or(|end| *next < end)) else { break };
+        let unnamed: Box<[u8]> = next.into();
+        keys.join_element(position, &unnamed, &[], &mut |dot| theirs.contains(dot), &mut |_| false);
+        *settled = Some(unnamed);
     }
 }

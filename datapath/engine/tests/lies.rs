@@ -28,7 +28,7 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
     let (first, last) = (edge(draw).max(1), edge(draw).max(1));
     let kinds = [Kind::Counter, Kind::FlagEnableWins, Kind::FlagDisableWins, Kind::Register, Kind::Set];
     let kind = kinds[draw.below(5) as usize];
-    match draw.below(12) {
+    match draw.below(13) {
         0 => SyncItem::Begin { full_walk: draw.chance(10) },
         1 => SyncItem::VectorRange { actor, first: first.min(last), last: first.max(last) },
         2 => {
@@ -47,6 +47,7 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
             more: draw.chance(30),
         },
         10 => SyncItem::KeyEnd,
+        11 => SyncItem::Dropped { actor, seq: first },
         _ => SyncItem::End,
     }
 }
@@ -55,7 +56,8 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
 fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
     let slot = draw.below(2) as usize;
     let types = FrameType::ALL;
-    let frame_type = if draw.chance(40) { FrameType::SyncData } else { types[draw.below(8) as usize] };
+    let frame_type =
+        if draw.chance(40) { FrameType::SyncData } else { types[draw.below(types.len() as u64) as usize] };
     let mut header = Stage::header(frame_type, slot);
     (header.lo, header.count, header.log_first) = (edge(draw), edge(draw) as u32, edge(draw));
     let dots: Vec<Dot> = (0..draw.below(49))
@@ -81,7 +83,7 @@ fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
                     .try_for_each(|_| frame.push_record(&Record { kind: Kind::Set, key: b"k", op }))
             }
             FrameType::Ack => Ack::new(OWN, a, &[range]).encode(frame),
-            FrameType::Hello | FrameType::Vector => {
+            FrameType::Hello | FrameType::Vector | FrameType::Stable => {
                 VectorPart::encode(frame, (c % 3) as u8, 3, [(whose, range)])
             }
             FrameType::Heartbeat => {

@@ -87,7 +87,8 @@ impl<'a> Ack<'a> {
 
 fn read_range(reader: &mut Reader<'_>, end: u64) -> Result<SeqRange, RecordError> {
     let (gap, span) = (reader.varint()?, reader.varint()?);
-    let first = end.checked_add(2).and_then(|first| first.checked_add(gap)).ok_or(RecordError::BadRange)?;
+    let nearest = end.checked_add(if zoo!(AckRangesShifted) { 1 } else { 2 });
+    let first = nearest.and_then(|nearest| nearest.checked_add(gap)).ok_or(RecordError::BadRange)?;
     let last = first.checked_add(span).ok_or(RecordError::BadRange)?;
     Ok(SeqRange { first, last })
 }

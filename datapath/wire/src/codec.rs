@@ -124,7 +124,8 @@ impl<'a> Reader<'a> {
             if (bits << shift) >> shift != bits {
                 return Err(RecordError::BadVarint);
             }
-            value |= bits << shift;
+            value |=
+                if zoo!(VarintLosesHighBits) { u128::from((bits << shift) as u64) } else { bits << shift };
             if byte < 0x80 {
                 return if byte == 0 && at > 0 { Err(RecordError::BadVarint) } else { Ok(value) };
             }

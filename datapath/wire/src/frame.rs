@@ -25,7 +25,7 @@ pub struct Frame<'a> {
 /// # Errors
 /// [`WireError`] says what is wrong first, the cheap checks coming first; nothing of such a frame may be used.
 pub fn decode_frame(bytes: &[u8], expected_cluster_tag: u32) -> Result<Frame<'_>, WireError> {
-    if bytes.len() > MAX_FRAME_BYTES {
+    if bytes.len() > MAX_FRAME_BYTES || zoo!(MtuOffByOne) && bytes.len() == MAX_FRAME_BYTES {
         return Err(WireError::TooLong);
     }
     let (sealed, tag) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(WireError::TooShort)?;
@@ -34,7 +34,8 @@ pub fn decode_frame(bytes: &[u8], expected_cluster_tag: u32) -> Result<Frame<'_>
     if payload.len() != payload_len {
         return Err(WireError::BadLength);
     }
-    if *tag != tag_of(sealed, expected_cluster_tag) {
+    let seed = if zoo!(OtherClusterAccepted) { header.cluster_tag } else { expected_cluster_tag };
+    if *tag != tag_of(sealed, seed) && !zoo!(TagNotChecked) {
         return Err(WireError::BadTag);
     }
     Ok(Frame { header, payload })

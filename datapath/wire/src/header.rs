@@ -109,11 +109,13 @@ pub enum FrameType {
     SyncData = 7,
     /// Acknowledges pieces of a state sync.
     SyncAck = 8,
+    /// What the sender would still have after the worst restart, in parts: contiguous seqs only.
+    Stable = 9,
 }
 
 impl FrameType {
     /// All types, in the order of their numbers.
-    pub const ALL: [FrameType; 8] = [
+    pub const ALL: [FrameType; 9] = [
         FrameType::Data,
         FrameType::Ack,
         FrameType::Hello,
@@ -122,6 +124,7 @@ impl FrameType {
         FrameType::SyncRequest,
         FrameType::SyncData,
         FrameType::SyncAck,
+        FrameType::Stable,
     ];
 }
 
@@ -194,12 +197,13 @@ impl Header {
         if bytes[offsets::VERSION] != VERSION {
             return Err(WireError::BadVersion(bytes[offsets::VERSION]));
         }
-        if u32::from_le_bytes(get(bytes, offsets::CLUSTER_TAG)) != cluster_tag {
+        let claimed_tag = u32::from_le_bytes(get(bytes, offsets::CLUSTER_TAG));
+        if claimed_tag != cluster_tag && !zoo!(OtherClusterAccepted) {
             return Err(WireError::WrongCluster);
         }
         let header = Header {
             frame_type: FrameType::try_from(bytes[offsets::FRAME_TYPE])?,
-            cluster_tag,
+            cluster_tag: claimed_tag,
             node: u16::from_le_bytes(get(bytes, offsets::NODE)),
             dest_node: u16::from_le_bytes(get(bytes, offsets::DEST_NODE)),
             shard: u16::from_le_bytes(get(bytes, offsets::SHARD)),

@@ -27,6 +27,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod zoo;
+
 mod ack;
 mod codec;
 mod dots;

@@ -4,6 +4,7 @@
 //!   SyncData  sync_id u32, items.   header: lo = index of the frame in the stream, count = items
 //!   stream    Begin
 //!             VectorRange ...       the sender's vector C as of the start of the walk (contiguous part: first = 1)
+//!             Dropped ...           the highest operation of each actor on a key that it has dropped
 //!             PreRemoved ...        its pre-removed dots as of then
 //!             VectorEnd
 //!             per key:  Key, Touch ..., CounterEntry ... | RegisterValue | Element ..., KeyEnd
@@ -11,7 +12,7 @@
 //!   SyncAck   0 sync_id u32 | 4 cumulative u64 | 12 bitmap u64 | 20 abort u8
 //! ```
 //!
-//! An item starts with its number (1..=11). Dots carry their actors here, because a walk passes on everybody's. An element with
+//! An item starts with its number (1..=12). Dots carry their actors here, because a walk passes on everybody's. An element with
 //! more dots than one item holds comes as several, all but the last with `more`.
 
 use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
@@ -45,6 +46,7 @@ const REGISTER_VALUE: u8 = 8;
 const ELEMENT: u8 = 9;
 const KEY_END: u8 = 10;
 const END: u8 = 11;
+const DROPPED: u8 = 12;
 
 /// One item of a walk.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -62,6 +64,14 @@ pub enum SyncItem<'a> {
         first: u64,
         /// The last one.
         last: u64,
+    },
+    /// The highest operation of an actor on any key that the sender has dropped because it was empty. Whoever does not
+    /// cover it may hold dots of such a key, and only a full walk shows that they are gone.
+    Dropped {
+        /// Whose.
+        actor: ActorId,
+        /// Which; within the contiguous part of the sender's vector.
+        seq: u64,
     },
     /// A dot that was removed at the sender before it arrived there.
     PreRemoved {
@@ -143,6 +153,10 @@ impl<'a> SyncItem<'a> {
                 out.key(key)?;
                 out.element_of(kind, element)
             }
+            SyncItem::Dropped { actor, seq } => {
+                out.u8(DROPPED)?;
+                write_dot(Dot::new(actor, seq), None, out)
+            }
             SyncItem::VectorEnd => out.u8(VECTOR_END),
             SyncItem::Key { kind, key } => {
                 out.u8(KEY)?;
@@ -187,6 +201,10 @@ impl<'a> SyncItem<'a> {
             PRE_REMOVED => {
                 let (dot, kind) = (read_dot(reader, None)?, reader.kind()?);
                 SyncItem::PreRemoved { dot, kind, key: reader.key()?, element: reader.element_of(kind)? }
+            }
+            DROPPED => {
+                let Dot { actor, seq } = read_dot(reader, None)?;
+                SyncItem::Dropped { actor, seq }
             }
             VECTOR_END => SyncItem::VectorEnd,
             KEY => SyncItem::Key { kind: reader.kind()?, key: reader.key()? },

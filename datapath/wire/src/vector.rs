@@ -1,4 +1,4 @@
-//! Version vectors on the wire, in parts that fit a frame: Hello, Vector, SyncRequest.
+//! Version vectors on the wire, in parts that fit a frame: Hello, Vector, Stable, SyncRequest.
 //!
 //! ```text
 //!   SyncRequest only: sync_id u32
@@ -6,8 +6,9 @@
 //! ```
 //!
 //! An entry says that all of first..=last has been received; an actor's contiguous part is the entry that begins at one.
-//! Hello and SyncRequest name only those: they are all that a peer may filter by. Vector names ranges too: what two
-//! nodes have of an epoch that is over may differ in nothing else. A part stands for itself, in any order and any number
+//! Stable and SyncRequest name only those: they are all that a peer may filter by. Vector names ranges too: what two
+//! nodes have of an epoch that is over may differ in nothing else. So does Hello of the receiver's own operations, which
+//! then knows the highest that anybody has. A part stands for itself, in any order and any number
 //! of times; `parts` says when all have come.
 
 use std::fmt;

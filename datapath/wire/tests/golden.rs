@@ -65,6 +65,7 @@ fn items() -> Vec<SyncItem<'static>> {
     vec![
         SyncItem::Begin { full_walk: true },
         SyncItem::VectorRange { actor: OTHER, first: 1, last: 300 },
+        SyncItem::Dropped { actor: OTHER, seq: 200 },
         SyncItem::PreRemoved { dot: DOTS[1], kind: Kind::Set, key: b"key", element: b"gone" },
         SyncItem::VectorEnd,
         SyncItem::Key { kind: Kind::Counter, key: b"key" },
@@ -116,7 +117,9 @@ fn every_other_frame_type() {
     let golden = check("ack", &frame(FrameType::Ack, 0, |frame| ack.encode(frame)));
     assert_eq!(Ack::decode(decode_frame(&golden, CLUSTER).unwrap().payload), Ok(ack));
 
-    for (name, frame_type) in [("hello", FrameType::Hello), ("vector", FrameType::Vector)] {
+    let with_parts =
+        [("hello", FrameType::Hello), ("vector", FrameType::Vector), ("stable", FrameType::Stable)];
+    for (name, frame_type) in with_parts {
         let golden = check(name, &frame(frame_type, 0, |frame| VectorPart::encode(frame, 1, 2, ENTRIES)));
         let part = VectorPart::decode(decode_frame(&golden, CLUSTER).unwrap().payload).unwrap();
         assert_eq!((part.part, part.parts), (1, 2));

@@ -65,7 +65,7 @@ fn frames_are_refused_by_their_first_fault() {
         (forged(good.clone(), offsets::MAGIC, b"l"), WireError::BadMagic),
         (forged(good.clone(), offsets::VERSION, &[2]), WireError::BadVersion(2)),
         (forged(good.clone(), offsets::FRAME_TYPE, &[0]), WireError::BadType(0)),
-        (forged(good.clone(), offsets::FRAME_TYPE, &[9]), WireError::BadType(9)),
+        (forged(good.clone(), offsets::FRAME_TYPE, &[10]), WireError::BadType(10)),
         (forged(good.clone(), offsets::CLUSTER_TAG, &[0]), WireError::WrongCluster),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[2]), WireError::BadLength),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[0xFF, 0xFF]), WireError::BadLength),
@@ -146,7 +146,7 @@ fn items_and_payloads_are_refused_by_name() {
     let actor = OTHER.as_u64().to_le_bytes();
     let items: Vec<(Vec<u8>, RecordError)> = vec![
         (vec![0], BadItem(0)),
-        (vec![12], BadItem(12)),
+        (vec![13], BadItem(13)),
         (vec![1, 2], BadBool),
         ([&[2][..], &actor, &[0, 1]].concat(), BadDots),
         ([&[2][..], &actor, &[2], &[0xFF; 9], &[1]].concat(), BadRange),

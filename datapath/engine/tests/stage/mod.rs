@@ -3,6 +3,7 @@
 use lattice_crdt::{ActorId, Kind, SeqRange};
 use lattice_engine::{
     DropReason, Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, Published, Publisher,
+    Storage,
 };
 use lattice_wire::{
     FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, SyncAck, SyncItem, SyncRequest, VectorPart,
@@ -59,6 +60,7 @@ impl Stage {
             peers: vec![2, 3],
             limits: EngineLimits::default(),
             timers,
+            storage: Storage::Memory,
             random_seed: 1,
         };
         let now = Instant { monotonic_ns: 0, wall_ns: SECOND };

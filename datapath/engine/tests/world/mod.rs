@@ -7,7 +7,7 @@
 use lattice_crdt::{ActorId, Dot, Hlc, Kind};
 use lattice_engine::{
     Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, LogStore, MemoryLog, OpError,
-    Published, Publisher,
+    Published, Publisher, Storage,
 };
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, Op, decode_record};
 use std::cell::RefCell;
@@ -65,6 +65,10 @@ impl LogStore for WitnessedLog {
     }
     fn record(&self, seq: u64) -> Option<&[u8]> {
         self.inner.record(seq)
+    }
+    fn begin_epoch(&mut self, actor: ActorId) {
+        self.actor = actor;
+        self.inner.begin_epoch(actor);
     }
 }
 
@@ -193,6 +197,7 @@ impl World {
             peers: (0..hosts).filter(|&peer| peer != node).map(|peer| peer as u16 + 1).collect(),
             limits: self.limits.clone(),
             timers: EngineTimers::default(),
+            storage: Storage::Memory,
             random_seed: self.draw.next(),
         };
         let inner = MemoryLog::new(self.limits.log_bytes, self.limits.log_records);

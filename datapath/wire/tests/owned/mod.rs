@@ -133,6 +133,7 @@ pub fn item() -> impl Strategy<Value = OwnedItem> {
             last: a.max(b)
         }),
         Just(SyncItem::VectorEnd),
+        dot().prop_map(|dot| SyncItem::Dropped { actor: dot.actor, seq: dot.seq }),
         dot().prop_map(|dot| SyncItem::Touch { actor: dot.actor, seq: dot.seq }),
         (actor(), wide(), wide()).prop_map(|(actor, increments, decrements)| SyncItem::CounterEntry {
             actor,

@@ -10,7 +10,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lattice_crdt::{ActorId, Kind};
-use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant};
+use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, Storage};
 use lattice_port::Port;
 use lattice_port::memory::{MemoryNode, MemoryPort, network};
 use lattice_segment::{
@@ -124,6 +124,7 @@ fn engine(plan: &Plan, node: u16, shard: u16) -> Engine {
         peers: (0..plan.nodes).filter(|other| *other != node).map(|other| other + 1).collect(),
         limits: plan.limits.clone(),
         timers: plan.timers.clone(),
+        storage: Storage::Memory,
         random_seed: u64::from(node) << 16 | u64::from(shard),
     };
     Engine::new(config, moment(START_NS)).unwrap()
