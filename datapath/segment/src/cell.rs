@@ -140,6 +140,9 @@ pub fn copy_key(
 pub fn publish_word(cell: &Cell, value: u64) -> u64 {
     // ORDER word: release pairs with the acquire in `word`: a reader that sees this value and then reads another cell
     // of this worker sees what was published there before.
+    if zoo!(VersionBeforeValue) {
+        bump_version(cell);
+    }
     cell[CELL_VALUE].store(value, Release);
     bump_version(cell)
 }

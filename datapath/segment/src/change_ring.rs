@@ -88,7 +88,12 @@ pub fn append(ring: &[AtomicU64], position: u64, change: Entry) {
     reserved.store(position.wrapping_add(1), Relaxed);
     // ORDER change-reserve: release fence between raising `reserved` and overwriting; pairs with the acquire fence in
     // `read`. A watcher that copied a word of this change then sees `reserved` beyond its own position.
-    fence(Release);
+    if !zoo!(ChangeFenceMissing) {
+        fence(Release);
+    }
+    if zoo!(ChangeHeadFirst) {
+        publish(ring, position.wrapping_add(1));
+    }
     cell.store(u64::from(change.cell) | u64::from(change.generation) << 32, Relaxed);
     version.store(change.version, Relaxed);
 }

@@ -82,6 +82,7 @@ fn matching(found: &Cell, extents: &[AtomicU64], hash: u64, key: &[u8]) -> Optio
 pub fn insert(index: &[AtomicU64], vacant: usize, hash: u64, number: u32) {
     if let Some(entry) = index.get(vacant) {
         // ORDER index: release pairs with the acquire in `find`.
-        entry.store((hash >> 32) << 32 | u64::from(number), Release);
+        let order = if zoo!(IndexRelaxed) { Relaxed } else { Release };
+        entry.store((hash >> 32) << 32 | u64::from(number), order);
     }
 }

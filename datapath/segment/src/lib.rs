@@ -32,6 +32,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[macro_use]
+mod zoo;
+
 pub mod layout;
 
 #[doc(hidden)]

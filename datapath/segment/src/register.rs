@@ -48,9 +48,16 @@ pub fn publish(
     let version = cell[CELL_VERSION].load(Relaxed).wrapping_add(1);
     // ORDER register-reuse: release fence between the flip away from this slot (the last publication) and its first
     // new word; pairs with the acquire fence in `read`. A reader that copies a new word then sees the flip.
-    fence(Release);
+    if !zoo!(RegisterFenceMissing) {
+        fence(Release);
+    }
     let place = place_for(slot(cell, version), extents, allocator, value.len())?;
-    place.set_len(value.len());
+    if zoo!(RegisterFlipsFirst) {
+        cell[CELL_VERSION].store(version, Release);
+    }
+    if !zoo!(RegisterKeepsLength) || place.is_empty() {
+        place.set_len(value.len());
+    }
     if !words::store_bytes(place.payload(), value) {
         return Err(Full);
     }
@@ -96,7 +103,7 @@ pub fn read(cell: &Cell, extents: &[AtomicU64], out: &mut Vec<u8>) -> Result<(),
         // ORDER register-reuse: acquire fence between the copy and the check; pairs with the release fences in
         // `publish` and `ExtentAllocator::allocate`.
         fence(Acquire);
-        if cell[CELL_VERSION].load(Relaxed) == version {
+        if cell[CELL_VERSION].load(Relaxed) == version || zoo!(RegisterNotRechecked) {
             return copied.ok_or(ReadError::Corrupt).inspect_err(|_| out.clear());
         }
     }

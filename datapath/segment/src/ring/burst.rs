@@ -78,6 +78,9 @@ fn take_burst(
         if spent > 0 && spent + slots > budget_slots {
             break;
         }
+        if zoo!(SlotsReleasedEarly) {
+            submission::release_slots(part, state.head.wrapping_add(slots));
+        }
         copy.copy(part, state.head, header, slots);
         let outcome = match copy.parse() {
             Ok(parsed) => apply(&parsed),
@@ -118,7 +121,9 @@ pub fn prepare_sleep(part: RingPart<'_>, state: &ConsumerState) -> bool {
     part.line(SLEEPING).store(1, Relaxed);
     // ORDER ring-sleep: the fence pairs with the one in `consumer_sleeps`. Each side stores, fences, loads: either the
     // submission is seen here or the flag is seen there.
-    fence(SeqCst);
+    if !zoo!(SleepFenceMissing) {
+        fence(SeqCst);
+    }
     state.fault.is_none() && submission::available(part, state.head) != Ok(0)
 }
 

@@ -32,6 +32,9 @@ pub fn fill(part: RingPart<'_>, tail: u64, ticket: Ticket, code: u16) {
 /// Shows failures and the number of finished submissions.
 #[inline]
 pub fn publish(part: RingPart<'_>, tail: u64, applied: u64) {
+    if zoo!(AppliedBeforeFailures) {
+        part.line(APPLIED).store(applied, Release);
+    }
     // ORDER completion-full: release pairs with the acquire in `take`: the entries' words are there.
     part.line(COMPLETION_TAIL).store(tail, Release);
     // ORDER applied: release pairs with the acquire in `applied`: the effects in the segment, and the failures, are there.

@@ -73,7 +73,7 @@ pub fn push(
     state.tail = state.tail.wrapping_add(slots as u64);
     state.tickets += 1;
     // ORDER submission-full: release pairs with the acquire in `available`: the slots' words are there.
-    part.line(SUBMISSION_TAIL).store(state.tail, Release);
+    part.line(SUBMISSION_TAIL).store(state.tail, if zoo!(SubmissionTailRelaxed) { Relaxed } else { Release });
     Ok(Ticket(state.tickets))
 }
 

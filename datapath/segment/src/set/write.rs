@@ -67,11 +67,14 @@ impl<'a> SetWriter<'a> {
             match bucket::find(home.bucket.payload(), used, &probe).map_err(|_| Full)? {
                 Some((_, true)) => return Ok(false),
                 Some((at, false)) => {
-                    mark(home.bucket.payload(), at, true);
+                    mark(home.bucket.payload(), at, !zoo!(ReaddedNotShown));
                     self.count(1);
                     return Ok(true);
                 }
                 None => {}
+            }
+            if zoo!(ElementShownEarly) {
+                home.bucket.set_len((used + probe.entry_words()) * 8);
             }
             if bucket::write_entry(home.bucket.payload(), used, &probe) {
                 home.bucket.set_len((used + probe.entry_words()) * 8);
