@@ -18,7 +18,9 @@
 #![forbid(unsafe_code)]
 
 pub mod input;
+pub mod ring;
 pub mod seeds;
+pub mod segment;
 pub mod wire;
 
 /// A fuzz target: its name, and what to do with the bytes.
@@ -34,6 +36,9 @@ pub const TARGETS: &[Target] = &[
     ("sync_request", wire::sync_request),
     ("sync_data", wire::sync_data),
     ("sync_ack", wire::sync_ack),
+    ("ring", ring::ring),
+    ("segment", segment::segment),
+    ("segment_mutated", segment::segment_mutated),
 ];
 
 /// Does with one input what a target does.

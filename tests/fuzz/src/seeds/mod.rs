@@ -5,6 +5,8 @@
 //! change of a format.
 
 mod frames;
+mod rings;
+mod segments;
 
 /// An input of a target to begin from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +17,13 @@ pub struct Seed {
     pub name: String,
     /// The input.
     pub data: Vec<u8>,
+    /// It is another one each time it is made: the committed one is kept.
+    pub once: bool,
 }
 
 impl Seed {
     fn new(target: &'static str, name: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
-        Self { target, name: name.into(), data: data.into() }
+        Self { target, name: name.into(), data: data.into(), once: false }
     }
 
     /// Its file in the directory of the corpora.
@@ -33,5 +37,8 @@ impl Seed {
 /// # Panics
 /// If a golden file is not what it should be.
 pub fn all() -> Vec<Seed> {
-    frames::seeds()
+    let mut seeds = frames::seeds();
+    seeds.extend(rings::seeds());
+    seeds.extend(segments::seeds());
+    seeds
 }
