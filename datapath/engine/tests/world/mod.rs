@@ -7,7 +7,7 @@
 use lattice_crdt::{ActorId, Dot, Hlc, Kind};
 use lattice_engine::{
     Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, LogStore, MemoryLog, OpError,
-    Published, Publisher, Storage,
+    Published, Publisher, RecoverError, Recovery, Storage,
 };
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, Op, decode_record};
 use std::cell::RefCell;
@@ -153,6 +153,8 @@ pub struct World {
     /// So many in a hundred frames are followed by one of the past, of whatever session.
     pub replay_percent: u64,
     limits: EngineLimits,
+    /// What hosts that are made from now on say that they survive.
+    pub storage: Storage,
     witness: Records,
     network: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     sent: u64,
@@ -175,6 +177,7 @@ impl World {
             mute: None,
             replay_percent: 0,
             limits,
+            storage: Storage::Memory,
             witness: Records::default(),
             network: BTreeMap::new(),
             sent: 0,
@@ -187,9 +190,9 @@ impl World {
         world
     }
 
-    fn make_host(&mut self, node: usize, hosts: usize, epoch: u64) -> Host {
-        let actor = ActorId::new(node as u16 + 1, epoch);
-        let config = EngineConfig {
+    fn config(&mut self, actor: ActorId, hosts: usize) -> EngineConfig {
+        let node = usize::from(actor.node()) - 1;
+        EngineConfig {
             actor,
             session: (self.draw.next() as u32) | 1,
             shard: 0,
@@ -197,13 +200,70 @@ impl World {
             peers: (0..hosts).filter(|&peer| peer != node).map(|peer| peer as u16 + 1).collect(),
             limits: self.limits.clone(),
             timers: EngineTimers::default(),
-            storage: Storage::Memory,
+            storage: self.storage,
             random_seed: self.draw.next(),
-        };
-        let inner = MemoryLog::new(self.limits.log_bytes, self.limits.log_records);
-        let log = WitnessedLog { inner, actor, witness: self.witness.clone() };
+        }
+    }
+
+    fn make_host(&mut self, node: usize, hosts: usize, epoch: u64) -> Host {
+        let actor = ActorId::new(node as u16 + 1, epoch);
+        let config = self.config(actor, hosts);
+        let log = self.log(actor, 0);
         let engine = Engine::with_log(config, log, self.instant()).expect("a valid configuration");
         Host { engine, board: Board::new(usize::MAX), epoch }
+    }
+
+    /// The log of an actor, holding its records up to `last_seq`.
+    fn log(&self, actor: ActorId, last_seq: u64) -> WitnessedLog {
+        let mut inner = MemoryLog::new(self.limits.log_bytes, self.limits.log_records);
+        for seq in 1..=last_seq {
+            inner.append(&self.witness.borrow()[&Dot { actor, seq }]);
+        }
+        WitnessedLog { inner, actor, witness: self.witness.clone() }
+    }
+
+    /// A whole snapshot of a host, as frames. Between two of them, the world goes on for `step_ns`.
+    pub fn snapshot(&mut self, host: usize, step_ns: u64) -> Vec<Vec<u8>> {
+        self.hosts[host].engine.begin_snapshot();
+        let mut frames = Vec::new();
+        let mut buffer = [0; MAX_FRAME_BYTES];
+        while let Some(len) = self.hosts[host].engine.write_snapshot(&mut buffer) {
+            if len > 0 {
+                frames.push(buffer[..len].to_vec());
+            }
+            if step_ns > 0 {
+                self.step(step_ns);
+            }
+        }
+        self.hosts[host].engine.snapshot_is_durable();
+        frames
+    }
+
+    /// A start from storage: the snapshot, and the log up to `last_seq`, in the same epoch or in a new one.
+    pub fn restart_from(
+        &mut self,
+        host: usize,
+        snapshot: &[Vec<u8>],
+        last_seq: u64,
+        same_epoch: bool,
+    ) -> Result<(), RecoverError> {
+        let hosts = self.hosts.len();
+        let old = ActorId::new(host as u16 + 1, self.hosts[host].epoch);
+        self.hosts[host].epoch += u64::from(!same_epoch);
+        let actor = ActorId::new(host as u16 + 1, self.hosts[host].epoch);
+        let config = self.config(actor, hosts);
+        let log = self.log(actor, if same_epoch { last_seq } else { 0 });
+        let mut recovery = Recovery::new(config, log, self.instant())?;
+        for frame in snapshot {
+            recovery.snapshot_frame(frame)?;
+        }
+        for seq in 1..=if same_epoch { 0 } else { last_seq } {
+            let record = self.witness.borrow()[&Dot { actor: old, seq }].clone();
+            recovery.old_record(Dot { actor: old, seq }, &record)?;
+        }
+        self.hosts[host].engine = recovery.finish()?;
+        self.hosts[host].board = Board::new(usize::MAX);
+        Ok(())
     }
 
     pub fn instant(&self) -> Instant {
