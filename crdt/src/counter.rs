@@ -61,7 +61,7 @@ impl WideSum {
 }
 
 /// A counter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Eq, PartialEq, Debug, Default)]
 pub struct Counter {
     /// Ascending by actor; no zero entries, so equal states are equal vectors.
     entries: Vec<(ActorId, CounterEntry)>,
@@ -88,8 +88,7 @@ impl Counter {
 
     /// The value, or the nearest i64.
     pub fn value_i64(&self) -> i64 {
-        let value = self.value();
-        i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+        self.value().clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
     /// Adds `amount` for `actor`, which must be this replica's own; returns the entry that is the delta.
@@ -148,14 +147,6 @@ impl Counter {
         }
     }
 }
-
-impl PartialEq for Counter {
-    fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries
-    }
-}
-
-impl Eq for Counter {}
 
 #[cfg(test)]
 mod tests {

@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(actor.as_u64(), 0xBEEF_1234_5678_9ABC);
         assert_eq!((actor.node(), actor.epoch()), (0xBEEF, 0x1234_5678_9ABC));
         assert_eq!(actor.to_string(), "48879.123456789abc");
+        assert_eq!(Dot::new(actor, 7).to_string(), "48879.123456789abc:7");
     }
 
     #[test]

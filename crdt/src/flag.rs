@@ -109,8 +109,4 @@ impl DotStore for Flag {
     fn is_empty(&self) -> bool {
         self.enable.is_empty() && self.disable.is_empty()
     }
-
-    fn element_count(&self) -> usize {
-        usize::from(!self.enable.is_empty()) + usize::from(!self.disable.is_empty())
-    }
 }

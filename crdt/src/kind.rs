@@ -82,4 +82,10 @@ mod tests {
             assert_eq!(Kind::try_from(kind as u8), Ok(kind));
         }
     }
+
+    #[test]
+    fn names_are_those_that_configuration_and_status_use() {
+        let names = Kind::ALL.map(|kind| kind.to_string());
+        assert_eq!(names, ["counter", "flag-enable-wins", "flag-disable-wins", "register", "set"]);
+    }
 }

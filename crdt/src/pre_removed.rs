@@ -44,6 +44,9 @@ impl<T> PreRemoved<T> {
             return Err(Full);
         }
         self.dots.insert(at, (dot, about));
+        if zoo!(PreRemovedEvicted) {
+            self.dots.truncate(4);
+        }
         Ok(())
     }
 
@@ -76,12 +79,6 @@ impl<T> PreRemoved<T> {
         self.dots.iter().map(|(dot, about)| (*dot, about))
     }
 
-    /// The first dot strictly after `after`, or the first of all: a cursor that stays good while the table changes.
-    pub fn next(&self, after: Option<Dot>) -> Option<(Dot, &T)> {
-        let at = after.map_or(0, |after| self.dots.partition_point(|(dot, _)| *dot <= after));
-        self.dots.get(at).map(|(dot, about)| (*dot, about))
-    }
-
     /// How many dots are remembered.
     pub fn len(&self) -> usize {
         self.dots.len()
@@ -90,11 +87,6 @@ impl<T> PreRemoved<T> {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.dots.is_empty()
-    }
-
-    /// How many more fit.
-    pub fn remaining(&self) -> usize {
-        self.capacity.saturating_sub(self.dots.len())
     }
 
     fn find(&self, dot: Dot) -> Result<usize, usize> {
@@ -111,12 +103,27 @@ mod tests {
     fn a_full_table_refuses_news_and_forgets_nothing() {
         let dot = |seq| Dot::new(ActorId::new(1, 1), seq);
         let mut table = PreRemoved::new(2);
+        assert_eq!((table.len(), table.is_empty()), (0, true));
         assert_eq!((table.insert(dot(9), 'b'), table.insert(dot(4), 'a')), (Ok(()), Ok(())));
         assert_eq!(table.insert(dot(5), 'x'), Err(Full));
         assert_eq!(table.insert(dot(4), 'y'), Ok(()), "a known dot is no news");
         assert_eq!(table.iter().collect::<Vec<_>>(), [(dot(4), &'a'), (dot(9), &'b')]);
-        assert_eq!(table.next(Some(dot(4))), Some((dot(9), &'b')));
-        assert_eq!((table.remove(dot(4)), table.remaining()), (Some('a'), 1));
+        assert_eq!((table.len(), table.is_empty()), (2, false));
+        assert_eq!((table.remove(dot(4)), table.remove(dot(4))), (Some('a'), None));
         assert!(!table.contains(dot(4)) && table.contains(dot(9)));
+    }
+
+    #[test]
+    fn reserved_room_is_beyond_the_capacity_and_never_less() {
+        let dot = |seq| Dot::new(ActorId::new(1, 1), seq);
+        let mut table = PreRemoved::new(2);
+        assert_eq!(table.insert(dot(1), ()), Ok(()));
+        table.reserve(2);
+        assert_eq!((table.insert(dot(2), ()), table.insert(dot(3), ())), (Ok(()), Ok(())));
+        table.reserve(0);
+        assert_eq!(table.insert(dot(4), ()), Err(Full));
+        table.remove(dot(1));
+        table.reserve(0);
+        assert_eq!(table.insert(dot(4), ()), Ok(()), "what was reserved stays");
     }
 }

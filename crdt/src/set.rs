@@ -102,8 +102,4 @@ impl DotStore for AwSet {
     fn is_empty(&self) -> bool {
         self.elements.is_empty()
     }
-
-    fn element_count(&self) -> usize {
-        self.elements.len()
-    }
 }

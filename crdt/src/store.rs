@@ -50,9 +50,6 @@ pub trait DotStore {
 
     /// Whether no element is live.
     fn is_empty(&self) -> bool;
-
-    /// How many elements are live.
-    fn element_count(&self) -> usize;
 }
 
 /// Joins the full state of another replica into `own`: rule 5 over every element that either has. The caller then

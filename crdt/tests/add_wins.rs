@@ -6,7 +6,9 @@ mod replica;
 
 use std::collections::BTreeSet;
 
-use lattice_crdt::{ActorId, AwSet, DISABLE_ELEMENT, Dot, DotStore, ENABLE_ELEMENT, Flag, Wins, join_store};
+use lattice_crdt::{
+    ActorId, AwSet, Counter, DISABLE_ELEMENT, Dot, DotSet, DotStore, ENABLE_ELEMENT, Flag, Wins, join_store,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use replica::{Record, Replica};
@@ -144,7 +146,7 @@ proptest! {
             prop_assert_eq!(set.contains(element), expected);
         }
         prop_assert_eq!(set.len(), set.iter().count());
-        prop_assert_eq!(set.element_count(), set.len());
+        prop_assert_eq!(AwSet::is_empty(&set), set.len() == 0);
     }
 
     #[test]
@@ -216,4 +218,40 @@ fn a_flag_has_no_other_elements() {
     assert!(!flag.insert(b"\x02", Dot::new(ActorId::new(1, 1), 1)));
     assert!(!flag.insert(b"", Dot::new(ActorId::new(1, 1), 1)));
     assert!(flag.is_empty() && flag.next_element(None).is_none());
+}
+
+#[test]
+fn a_sync_of_an_element_reports_each_change_once() {
+    let dot = |seq| Dot::new(ActorId::new(1, 1), seq);
+    let mut set = AwSet::new();
+    for seq in [1, 2, 3] {
+        set.insert(b"x", dot(seq));
+    }
+    // The sender has 3 and 4, has seen that 1 is gone, and knows nothing of 2.
+    let (mut changes, mut asked) = (Vec::new(), Vec::new());
+    set.join_element(
+        b"x",
+        &[dot(3), dot(4), dot(5)],
+        &mut |dot| dot.seq != 2,
+        &mut |dot| {
+            asked.push(dot.seq);
+            dot.seq != 5
+        },
+        &mut |dot, inserted| changes.push((dot.seq, inserted)),
+    );
+    assert_eq!(set.dots(b"x"), [dot(2), dot(3), dot(4)]);
+    assert_eq!(changes, [(4, true), (1, false)]);
+    assert_eq!(asked, [4, 5], "what is live here already needs no admission");
+}
+
+#[test]
+fn states_that_differ_are_not_equal() {
+    let (actor, dot) = (ActorId::new(1, 1), |seq| Dot::new(ActorId::new(1, 1), seq));
+    let (mut few, mut many, mut one) = (DotSet::new(), DotSet::new(), Counter::new());
+    assert!(few.insert(dot(1)) && [1, 2, 3].into_iter().all(|seq| many.insert(dot(seq))));
+    assert_ne!(few, many);
+    assert!(many.remove(dot(2)) && many.remove(dot(3)));
+    assert_eq!(few, many, "where the dots are kept does not matter");
+    one.add(actor, 1);
+    assert_ne!(one, Counter::new());
 }
