@@ -24,8 +24,14 @@ pub(super) type SlotId = u32;
 #[derive(Debug)]
 pub(super) enum Effect {
     /// The actor's contribution is now this; before it was that of `previous`.
-    Counter { value: i128, previous: Option<OpId> },
-    Register { stamp: (Hlc, ActorId), value: Box<[u8]> },
+    Counter {
+        value: i128,
+        previous: Option<OpId>,
+    },
+    Register {
+        stamp: (Hlc, ActorId),
+        value: Box<[u8]>,
+    },
     Add(SlotId),
     /// It only removes, or does nothing.
     None,
@@ -121,9 +127,7 @@ impl History {
             }
             _ => Vec::new(),
         };
-        if let Some(key) = self.find(decoded.kind, decoded.key) {
-            self.check_order(key, dot, &decoded.op)?;
-        }
+        self.check_order(self.find(decoded.kind, decoded.key), dot, &decoded.op)?;
         let key = (!decoded.key.is_empty()).then(|| self.find_or_insert(decoded.kind, decoded.key));
         let id = self.operations.len() as OpId;
         let effect = match (decoded.op, key) {
@@ -225,8 +229,8 @@ impl History {
     }
 
     /// What one actor does to one key only ever goes up: cumulative parts of a counter, stamps of a register.
-    fn check_order(&self, key: KeyId, dot: Dot, op: &Op<'_>) -> Verdict {
-        let before = self.last_of(key, dot.actor).map(|id| self.operation(id));
+    fn check_order(&self, key: Option<KeyId>, dot: Dot, op: &Op<'_>) -> Verdict {
+        let before = key.and_then(|key| self.last_of(key, dot.actor)).map(|id| self.operation(id));
         let before_op = before.and_then(|before| decode_record(&before.record, dot.actor).ok());
         let (expected, shown) = match (op, before_op.map(|(record, _)| record.op)) {
             (Op::Counter { increments, decrements }, before) => {

@@ -31,7 +31,7 @@ pub(super) struct OpState {
 }
 
 impl OpState {
-    fn is_certain(self) -> bool {
+    pub(super) fn is_certain(self) -> bool {
         self.state == State::Seen && self.removed_by_any == 0
     }
 
@@ -59,6 +59,8 @@ pub(super) struct KeyState {
     pub ahead: Vec<OpId>,
     /// Of a set: how many elements are certain.
     pub certain_slots: u32,
+    /// The whole-host check that met it last.
+    pub met: u64,
     is_changed: bool,
 }
 
@@ -242,22 +244,20 @@ impl Replica {
     /// Moves an operation up, and everything that follows from it.
     fn set_state(&mut self, history: &History, id: OpId, state: State) {
         let operation = history.operation(id);
-        let before = std::mem::replace(&mut self.operations[id as usize].state, state);
+        let before = self.state(id);
         for &removed in &operation.removes {
             self.change_add(history, removed, |add| {
                 add.removed_by_any += u32::from(before == State::Unseen);
                 add.removed_by_seen += u32::from(state == State::Seen);
             });
         }
-        let Some(key) = operation.key else { return };
         match &operation.effect {
-            Effect::Add(_) => {
-                // As if it had just been put from `before` to `state`.
-                self.operations[id as usize].state = before;
-                self.change_add(history, id, |add| add.state = state);
-            }
-            Effect::Counter { .. } | Effect::Register { .. } => self.follow(history, key, id, before, state),
-            Effect::None => {}
+            Effect::Add(_) => self.change_add(history, id, |add| add.state = state),
+            _ => self.operations[id as usize].state = state,
+        }
+        let Some(key) = operation.key else { return };
+        if matches!(operation.effect, Effect::Counter { .. } | Effect::Register { .. }) {
+            self.follow(history, key, id, before, state);
         }
         self.mark(history, key);
     }
