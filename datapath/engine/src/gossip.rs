@@ -159,7 +159,7 @@ impl<L: LogStore> Engine<L> {
     fn knows_more_than_was_made(&mut self, part: &VectorPart<'_>) -> bool {
         let (own, last_seq) = (self.config.actor, self.log.last_seq());
         let more = part.entries().any(|(actor, range)| actor == own && range.last > last_seq);
-        self.epoch_is_over |= more && self.config.storage == Storage::Durable;
+        self.epoch_is_over |= more && self.config.storage == Storage::Durable && !zoo!(OldImageGoesOn);
         more
     }
 
@@ -168,7 +168,7 @@ impl<L: LogStore> Engine<L> {
         let missing = part
             .entries()
             .any(|(actor, range)| !self.vector_covers(actor, range) && !self.log_brings(now_ns, slot, actor));
-        if missing {
+        if missing && !zoo!(NoAntiEntropy) {
             self.request_sync(now_ns, slot);
         }
     }
@@ -180,6 +180,7 @@ impl<L: LogStore> Engine<L> {
         let (state, vector) = (self.state_digest(), self.vector_digest());
         let view = self.lanes[slot].view;
         let differs = view.known && view.vector_digest == vector && view.state_digest != state;
+        let differs = differs && !zoo!(DigestsNotCompared);
         let since_ns = *self.lanes[slot].differs_since_ns.get_or_insert(now_ns);
         if !differs {
             self.lanes[slot].differs_since_ns = None;
@@ -217,7 +218,7 @@ impl<L: LogStore> Engine<L> {
     /// Asks a peer for a state sync if its log no longer holds the next operation that is missing here.
     pub(crate) fn consider_log_gap(&mut self, now_ns: u64, slot: usize, log_first: u64) {
         let Some(session) = self.lanes[slot].session else { return };
-        if self.vector.contiguous(session.actor).saturating_add(1) < log_first {
+        if self.vector.contiguous(session.actor).saturating_add(1) < log_first && !zoo!(LogGapNotNoticed) {
             self.request_sync(now_ns, slot);
         }
     }

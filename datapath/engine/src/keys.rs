@@ -370,7 +370,9 @@ impl Keys {
             let is_gone = store.dots(element).is_empty();
             self.state_digest = self.state_digest.wrapping_sub(atom);
             if is_gone {
-                self.mark_element(position, element);
+                if !zoo!(RemovalNotPublished) {
+                    self.mark_element(position, element);
+                }
                 self.note_if_empty(position);
             }
         }
@@ -397,7 +399,9 @@ impl Keys {
         });
         if any {
             self.state_digest = self.state_digest.wrapping_add(delta);
-            self.mark_element(position, element);
+            if !zoo!(SyncNotPublished) {
+                self.mark_element(position, element);
+            }
             self.note_if_empty(position);
         }
     }

@@ -16,7 +16,7 @@ use crate::ops::{Applied, LocalOp, OpError};
 use crate::publish;
 use crate::publisher::Publisher;
 use lattice_crdt::limits::{MAX_DOTS_PER_RECORD, MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
-use lattice_crdt::{DISABLE_ELEMENT, Dot, ENABLE_ELEMENT, Kind, SeqRange};
+use lattice_crdt::{DISABLE_ELEMENT, Dot, ENABLE_ELEMENT, Hlc, Kind, SeqRange};
 use lattice_wire::{Dots, MAX_RECORD_BYTES, Op, Record, encode_record};
 
 /// Bytes of values and elements that one burst may hold.
@@ -137,7 +137,9 @@ impl<L: LogStore> Engine<L> {
         if amount == 0 {
             return Applied { dot: None };
         }
-        self.keys.counter_add(position, self.config.actor, amount);
+        if self.keys.entry_mut(position).burst_record.is_none() || !zoo!(CoalescingLosesIncrement) {
+            self.keys.counter_add(position, self.config.actor, amount);
+        }
         if let Some(record) = self.keys.entry_mut(position).burst_record {
             self.stats.ops_coalesced += 1;
             return Applied { dot: Some(self.waiting_dot(record)) };
@@ -150,12 +152,17 @@ impl<L: LogStore> Engine<L> {
 
     fn register_set(&mut self, now: Instant, position: Position, value: &[u8]) -> Applied {
         self.hlc = self.hlc.tick(now.wall_ns);
+        if zoo!(WallClockStamps) {
+            self.hlc = Hlc::from_u64(now.wall_ns);
+        }
         let hlc = self.hlc;
         self.keys.register_set(position, hlc, self.config.actor, value);
         let value = self.burst.keep_bytes(value);
         if let Some(record) = self.keys.entry_mut(position).burst_record {
             self.stats.ops_coalesced += 1;
-            self.burst.records[record as usize].what = Waiting::Register { hlc, value };
+            if !zoo!(CoalescingKeepsFirst) {
+                self.burst.records[record as usize].what = Waiting::Register { hlc, value };
+            }
             return Applied { dot: Some(self.waiting_dot(record)) };
         }
         let dot = self.next_dot(position);
@@ -168,6 +175,7 @@ impl<L: LogStore> Engine<L> {
         match (kind, on) {
             // An enable-wins flag is off by having no live dot: what disables it only removes.
             (Kind::FlagEnableWins, false) => self.element_remove(position, ENABLE_ELEMENT),
+            (_, true) if zoo!(FlagSeesOneSide) => self.element_add(position, ENABLE_ELEMENT, ENABLE_ELEMENT),
             (_, true) => self.element_add(position, ENABLE_ELEMENT, DISABLE_ELEMENT),
             (_, false) => self.element_add(position, DISABLE_ELEMENT, ENABLE_ELEMENT),
         }
@@ -202,6 +210,7 @@ impl<L: LogStore> Engine<L> {
 
     fn element_remove(&mut self, position: Position, element: &[u8]) -> Result<Applied, OpError> {
         self.collect_dots(position, element, element);
+        self.seen_dots.truncate(if zoo!(RemovalTakesOneDot) { 1 } else { usize::MAX });
         let seen = self.seen_dots.len();
         if seen == 0 {
             // Nothing may be kept for it either: without a record there need not be a commit that gives it back.
@@ -245,6 +254,9 @@ impl<L: LogStore> Engine<L> {
         let result = loop {
             let store = self.keys.get(position).and_then(|entry| entry.value.dots());
             let Some((first, _)) = store.and_then(|store| store.next_element(None)) else { break Ok(last) };
+            if zoo!(ClearMissesLast) && store.is_some_and(|store| store.next_element(Some(first)).is_none()) {
+                break Ok(last);
+            }
             element.clear();
             element.extend_from_slice(first);
             if self.burst.kept_bytes() > MAX_BURST_BYTES {

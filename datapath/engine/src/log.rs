@@ -75,8 +75,9 @@ impl LogStore for MemoryLog {
         let start = self.aligned_head(record.len());
         let end = start + record.len() as u64;
         self.last_seq += 1;
+        let begin = if zoo!(LogKeepsOverwritten) { start } else { end };
         while self.first_seq < self.last_seq
-            && (end - self.index[self.slot(self.first_seq)].offset > self.bytes.len() as u64
+            && (begin - self.index[self.slot(self.first_seq)].offset > self.bytes.len() as u64
                 || self.last_seq - self.first_seq >= self.index.len() as u64)
         {
             self.first_seq += 1;

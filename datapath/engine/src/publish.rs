@@ -30,13 +30,13 @@ impl Deferred {
     }
 
     pub(crate) fn deadline_ns(&self) -> u64 {
-        if self.waiting.is_empty() { u64::MAX } else { self.retry_at_ns }
+        if self.waiting.is_empty() || zoo!(DeferredNeverRetried) { u64::MAX } else { self.retry_at_ns }
     }
 
     /// Marks everything that waits for another attempt.
     pub(crate) fn retry(&mut self, keys: &mut Keys) {
         for (position, element) in std::mem::take(&mut self.waiting) {
-            keys.mark_again(position, element.as_deref());
+            keys.mark_again(position, element.as_deref().filter(|_| !zoo!(DeferredElementsForgotten)));
         }
     }
 }

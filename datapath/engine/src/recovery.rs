@@ -50,7 +50,7 @@ pub struct ThisStart {
 pub fn continues_epoch(last: &LastRun, this: &ThisStart) -> bool {
     last.boot_id == this.boot_id
         && last.log_is_whole
-        && this.last_given_out.is_some_and(|given_out| given_out <= last.log_last_seq)
+        && this.last_given_out.is_some_and(|given_out| given_out <= last.log_last_seq || zoo!(EpochNotBumped))
 }
 
 /// Why storage could not be turned into an engine.
@@ -144,7 +144,7 @@ impl<L: LogStore> Recovery<L> {
         let actor = self.engine.config.actor;
         let from = self.engine.vector.contiguous(actor) + 1;
         let mut record = Vec::new();
-        for seq in from..=self.engine.log.last_seq() {
+        for seq in from..=self.engine.log.last_seq() - u64::from(zoo!(ReplaySkipsLast)) {
             record.clear();
             record.extend_from_slice(self.engine.log.record(seq).ok_or(RecoverError::Missing { seq })?);
             replay(&mut self.engine, Dot { actor, seq }, &record)?;

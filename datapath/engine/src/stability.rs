@@ -146,7 +146,8 @@ pub(crate) fn contiguous_parts(
     vector: &VersionVector,
 ) -> impl Iterator<Item = (ActorId, lattice_crdt::SeqRange)> + '_ {
     let part = |(actor, clock): (ActorId, &lattice_crdt::Clock)| {
-        (actor, lattice_crdt::SeqRange { first: 1, last: clock.contiguous() })
+        let last = if zoo!(HighestForContiguous) { clock.highest() } else { clock.contiguous() };
+        (actor, lattice_crdt::SeqRange { first: 1, last })
     };
     vector.iter().map(part).filter(|(_, range)| range.last > 0)
 }

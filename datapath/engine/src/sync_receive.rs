@@ -143,12 +143,13 @@ impl<L: LogStore> Engine<L> {
         let lane = &self.lanes[slot];
         let ready =
             lane.is_up(now_ns, self.config.timers.peer_timeout_ns) && now_ns >= lane.sync_rest_until_ns;
-        if self.incoming.is_some() || !ready {
+        if self.incoming.is_some() && !zoo!(SecondSyncInherits) || !ready {
             return;
         }
         // Not 0, which no key is named by.
         self.next_sync_id = self.next_sync_id.wrapping_add(1).max(1);
-        let vector = VersionVector::new(self.vector.limits());
+        let nothing = VersionVector::new(self.vector.limits());
+        let vector = self.incoming.take().map_or(nothing, IncomingSync::into_vector);
         self.incoming = Some(IncomingSync::new(slot, self.next_sync_id, everything, now_ns, vector));
         self.stats.syncs_requested += 1;
         self.wake();
@@ -294,6 +295,9 @@ impl<L: LogStore> Engine<L> {
                     return Err(DropReason::OutOfOrderBound);
                 }
                 sync.stage = Stage::Keys;
+                if zoo!(VectorBeforeSyncEnd) {
+                    self.vector = union;
+                }
             }
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
                 let position = self.keys.find_or_insert(key_hash(key), kind, key);
@@ -302,7 +306,7 @@ impl<L: LogStore> Engine<L> {
                 sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
             }
             (Stage::Keys, SyncItem::KeyEnd) => return self.end_key(),
-            (Stage::Keys, SyncItem::End) if sync.key.is_none() && sync.full_walk => {
+            (Stage::Keys, SyncItem::End) if sync.key.is_none() && sync.full_walk && !zoo!(UnnamedKeysStay) => {
                 sync.stage = Stage::Sweep(0);
                 self.wake();
             }
@@ -339,6 +343,7 @@ impl<L: LogStore> Engine<L> {
             return Err(DropReason::OutOfSequence);
         };
         match (kind, item) {
+            (_, SyncItem::Touch { .. }) if zoo!(SyncLeavesNoTouch) => {}
             (_, &SyncItem::Touch { actor, seq }) => self.keys.entry_mut(position).touch(Dot { actor, seq }),
             (Kind::Counter, &SyncItem::CounterEntry { actor, increments, decrements }) => {
                 self.keys.counter_join(position, actor, CounterEntry { increments, decrements });
@@ -384,7 +389,9 @@ impl<L: LogStore> Engine<L> {
     /// Compares one element of the sender with the local ones: those before it that were not named have no live dots
     /// at the sender.
     fn settle_through(&mut self, element: &[u8]) {
-        self.settle_unnamed(Some(element));
+        if !zoo!(UnnamedElementsStay) {
+            self.settle_unnamed(Some(element));
+        }
         let Some(sync) = &mut self.incoming else { return };
         let Some(key) = &mut sync.key else { return };
         let (vector, pre_removed, theirs) = (&self.vector, &self.pre_removed, &sync.vector);
@@ -393,7 +400,7 @@ impl<L: LogStore> Engine<L> {
             element,
             &key.dots,
             &mut |dot| theirs.contains(dot),
-            &mut |dot| !vector.contains(dot) && !pre_removed.contains(dot),
+            &mut |dot| !vector.contains(dot) && (!pre_removed.contains(dot) || zoo!(SyncIgnoresPreRemoved)),
         );
         key.dots.clear();
         key.settled = Some(element.into());
@@ -410,7 +417,9 @@ impl<L: LogStore> Engine<L> {
         if open.is_none_or(|key| key.element.is_some()) {
             return Err(DropReason::OutOfSequence);
         }
-        self.settle_unnamed(None);
+        if !zoo!(LastElementsStay) {
+            self.settle_unnamed(None);
+        }
         if let Some(sync) = &mut self.incoming {
             sync.key = None;
         }
@@ -457,6 +466,9 @@ impl<L: LogStore> Engine<L> {
     /// hear, and asked at once each time it would keep all others from bringing what it can't.
     fn abandon_sync(&mut self, rest_until_ns: u64) {
         if let Some(sync) = self.incoming.take() {
+            if zoo!(AbandonedSyncCovers) {
+                self.vector.join(&sync.vector);
+            }
             let lane = &mut self.lanes[sync.slot];
             (lane.sync_ack, lane.sync_rest_until_ns) = (Some(sync.ack(true)), rest_until_ns);
             self.stats.syncs_abandoned += 1;

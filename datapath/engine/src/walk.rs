@@ -94,12 +94,12 @@ impl Walk {
             })
         });
         Self {
-            full: dropped.iter().any(|dot| dot.seq > peer.contiguous(dot.actor)),
+            full: dropped.iter().any(|dot| dot.seq > peer.contiguous(dot.actor)) && !zoo!(NoFullWalk),
             peer,
             vector: vector.clone(),
             ranges: vector.iter().flat_map(known).collect(),
-            dropped: dropped.iter().collect(),
-            pre_removed: pre_removed.collect(),
+            dropped: dropped.iter().filter(|_| !zoo!(DroppedNotPassedOn)).collect(),
+            pre_removed: pre_removed.filter(|_| !zoo!(SyncWithoutPreRemoved)).collect(),
             stage: Stage::Begin,
         }
     }
@@ -191,7 +191,14 @@ impl Walk {
             };
             match next {
                 Ok((stage, pushed)) => (self.stage, count) = (stage, count + pushed),
-                Err(NoRoom) => return count,
+                Err(NoRoom) => {
+                    if let Stage::Key(at, Part::Elements(_)) = self.stage
+                        && zoo!(WalkCutsSets)
+                    {
+                        self.stage = Stage::Key(at, Part::End);
+                    }
+                    return count;
+                }
             }
         }
     }

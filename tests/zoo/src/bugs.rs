@@ -58,6 +58,9 @@ bugs! {
     /// In a sync of one element, local dots that the sender has seen go stay (rule 5): whoever comes back with an older copy
     /// shows removed elements for ever.
     SyncKeepsRemoved "sync-keeps-removed" Simulator;
+    /// The table of pre-removed dots makes room for a new one by forgetting another (against rule 4): the forgotten one's add
+    /// comes, and stays.
+    PreRemovedEvicted "pre-removed-evicted" Simulator;
 
     // The wire.
 
@@ -111,6 +114,88 @@ bugs! {
     /// The clock does not observe the stamps of merged writes: on a host whose clock is behind, a write that has seen another
     /// loses to it.
     ClockNotObserved "clock-not-observed" Simulator;
+
+    // Local operations.
+
+    /// A second increment of a counter in one burst is taken for part of the first and not added: the client was told that it
+    /// was done.
+    CoalescingLosesIncrement "coalescing-loses-increment" Simulator;
+    /// A second write of a register in one burst shares the record of the first, and the record keeps the first value: peers
+    /// show what the host itself has replaced.
+    CoalescingKeepsFirst "coalescing-keeps-first" Simulator;
+    /// Writes are stamped with the plain wall clock: after a step back, or on a host that is behind, they lose to older ones.
+    WallClockStamps "wall-clock-stamps" Simulator;
+    /// An enable supersedes what it saw of its own side only: a disable-wins flag that was once disabled never goes on again.
+    FlagSeesOneSide "flag-sees-one-side" Simulator;
+    /// A removal names one dot of an element, and leaves those that concurrent adds gave it: what was removed is still there.
+    RemovalTakesOneDot "removal-takes-one-dot" Simulator;
+    /// A clear stops before the last element: a set that its own host has just cleared has one member.
+    ClearMissesLast "clear-misses-last" Simulator;
+
+    // The log.
+
+    /// The log's ring believes that it still holds the record which the newest one has just begun to overwrite: a peer that is
+    /// behind gets garbage, again and again.
+    LogKeepsOverwritten "log-keeps-overwritten" Simulator;
+    /// A receiver does not notice that the sender's log no longer has what it lacks, and waits for it for ever.
+    LogGapNotNoticed "log-gap-not-noticed" Simulator;
+
+    // State syncs.
+
+    /// C is covered when its last range has come, before the walk (against rule 5): what the keys then bring counts as known.
+    VectorBeforeSyncEnd "vector-before-sync-end" Simulator;
+    /// C is covered when the sync is abandoned: the keys that were not walked are never asked for again.
+    AbandonedSyncCovers "abandoned-sync-covers" Simulator;
+    /// A sync that is asked for while one runs replaces it and inherits its C: two walks, none of them whole, and both covered.
+    SecondSyncInherits "second-sync-inherits" Simulator;
+    /// A walk does not carry the sender's pre-removed dots (against rule 5): the receiver covers their removals with C and
+    /// inserts them when their records come.
+    SyncWithoutPreRemoved "sync-without-pre-removed" Simulator;
+    /// A sync inserts dots that are pre-removed here (against rule 5).
+    SyncIgnoresPreRemoved "sync-ignores-pre-removed" Simulator;
+    /// A host asks for a sync with the highest seq that it has of each actor, not the contiguous one: the filter passes over keys
+    /// of which it lacks an older operation, and C covers that.
+    HighestForContiguous "highest-for-contiguous" Simulator;
+    /// A walk drops the elements of a set that no longer fit the frame: the receiver takes them for removed.
+    WalkCutsSets "walk-cuts-sets" Simulator;
+    /// Local elements that the sender passes over in a key are not settled: what it saw removed stays.
+    UnnamedElementsStay "unnamed-elements-stay" Simulator;
+    /// Local elements after the last one that the sender names are not settled: what it saw removed stays.
+    LastElementsStay "last-elements-stay" Simulator;
+    /// What a sync brings of a key does not leave the sender's touches there: the next sync, to a third host, passes the key over.
+    SyncLeavesNoTouch "sync-leaves-no-touch" Simulator;
+    /// The end of a full walk leaves the keys alone that it did not name: what was dropped elsewhere comes back from an old copy.
+    UnnamedKeysStay "unnamed-keys-stay" Simulator;
+    /// A host that dropped keys gives a peer that came back from an old copy no full walk: the peer's removed elements stay.
+    NoFullWalk "no-full-walk" Simulator;
+    /// What was dropped is not passed on with a walk: whoever caught up from it serves a third host as if it could name every key.
+    DroppedNotPassedOn "dropped-not-passed-on" Simulator;
+
+    // Anti-entropy, epochs, recovery.
+
+    /// Nobody asks for operations of others: what a host told only some before it died stays with them.
+    NoAntiEntropy "no-anti-entropy" Simulator;
+    /// Two hosts with equal vectors and different states take no notice: what a sync showed beyond its C, and whose origin died
+    /// before its records came, one of them has and the other never gets.
+    DigestsNotCompared "digests-not-compared" Simulator;
+    /// A start goes on with the epoch of the last run though its log ends before what was given out: dots are used twice.
+    EpochNotBumped "epoch-not-bumped" Simulator;
+    /// A host that hears of operations of its own epoch that it never made goes on in it: it is an old image of itself, and uses
+    /// their dots again.
+    OldImageGoesOn "old-image-goes-on" Simulator;
+    /// Recovery does not replay the last record of the log: an operation that was durable is gone, and its dot is skipped.
+    ReplaySkipsLast "replay-skips-last" Simulator;
+
+    // Publication.
+
+    /// What found no room in a full segment is never tried again: readers do not see it when there is room.
+    DeferredNeverRetried "deferred-never-retried" Simulator;
+    /// Of a set that found no room, the key is tried again and its elements are not.
+    DeferredElementsForgotten "deferred-elements-forgotten" Simulator;
+    /// An element whose last dot goes is not published as gone.
+    RemovalNotPublished "removal-not-published" Simulator;
+    /// What a sync changes of a set or a flag is not published until something else changes it.
+    SyncNotPublished "sync-not-published" Simulator;
 
     // The segment.
 
