@@ -306,7 +306,7 @@ impl<L: LogStore> Engine<L> {
                 sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
             }
             (Stage::Keys, SyncItem::KeyEnd) => return self.end_key(),
-            (Stage::Keys, SyncItem::End) if sync.key.is_none() && sync.full_walk && !zoo!(UnnamedKeysStay) => {
+            (Stage::Keys, SyncItem::End) if sync.key.is_none() && sync.full_walk => {
                 sync.stage = Stage::Sweep(0);
                 self.wake();
             }
@@ -432,7 +432,8 @@ impl<L: LogStore> Engine<L> {
         let Stage::Sweep(from) = sync.stage else { return };
         let to = self.keys.end().min(from.saturating_add(MAX_KEYS_PER_SLICE));
         for position in from..to {
-            if self.keys.get(position).is_some_and(|entry| entry.named_by != sync.id) {
+            let unnamed = self.keys.get(position).is_some_and(|entry| entry.named_by != sync.id);
+            if unnamed && !zoo!(UnnamedKeysStay) {
                 settle_unnamed(&mut self.keys, &sync.vector, position, &mut None, None);
             }
         }
