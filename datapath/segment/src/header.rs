@@ -76,7 +76,8 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    /// A worker's part; empty if there is no such worker.
+    /// A worker's part. The worker must be one of the segment's: what is behind the last one's part is not checked here,
+    /// but that it lies within the file (else the part is empty).
     #[inline]
     pub(crate) fn part<'a>(&self, all: &'a [AtomicU64], worker: u16) -> &'a [AtomicU64] {
         let start = self.offset_words + usize::from(worker) * self.stride_words;

@@ -200,6 +200,10 @@ impl Reader {
 
     /// Age of a worker's heartbeat on CLOCK_MONOTONIC; `u64::MAX` if it never beat, or there is no such worker.
     pub fn heartbeat_age_ns(&self, worker: u16, now_monotonic_ns: u64) -> u64 {
+        // Behind the last worker's line is padding, or another section.
+        if worker >= self.geometry.workers {
+            return u64::MAX;
+        }
         let part = self.part(&self.geometry.heartbeats, worker);
         match part.first().map_or(0, |beat| beat.load(Relaxed)) {
             0 => u64::MAX,

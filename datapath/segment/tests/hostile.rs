@@ -211,6 +211,20 @@ fn what_is_no_segment_is_refused() {
     assert!(matches!(Reader::open(&empty).map(|_| ()).unwrap_err(), OpenError::BadMagic));
 }
 
+/// What lies behind the last worker's heartbeat is another section.
+#[test]
+fn a_worker_that_is_not_there_never_beat() {
+    let mut world = world(|config| (config.workers, config.shards, config.cells_per_worker) = (32, 32, 4));
+    for writer in &mut world.writers {
+        writer.heartbeat(7);
+        writer.register_counters(&["a", "b"]);
+    }
+    let reader = world.reader();
+    assert_eq!((reader.heartbeat_age_ns(31, 9), reader.workers()), (2, 32));
+    assert_eq!(reader.heartbeat_age_ns(32, 9), u64::MAX);
+    assert_eq!(reader.heartbeat_age_ns(u16::MAX, 9), u64::MAX);
+}
+
 /// Extents may overlap in a damaged file, so their number and their size must both be bounded: a million buckets of
 /// twelve megabytes each would keep a reader busy for hours.
 #[test]
