@@ -150,6 +150,10 @@ impl<L: LogStore> Engine<L> {
         if self.knows_more_than_was_made(&part) {
             return Err(DropReason::Unexpected);
         }
+        let own = self.config.actor;
+        for (_, range) in part.entries().filter(|(actor, range)| *actor == own && range.first == 1) {
+            self.lanes[slot].sender.confirmed(range.last);
+        }
         self.consider_vector(now_ns, slot, &part);
         Ok(())
     }

@@ -243,6 +243,13 @@ impl Sender {
             if self.in_flight.is_empty() { u64::MAX } else { now_ns + self.timeout_ns(bounds) };
     }
 
+    /// The peer has everything up to `contiguous`, as its vector says: an acknowledgement that is no sample of a round
+    /// trip, for where the real one was lost and nothing is in flight that would bring another.
+    pub(crate) fn confirmed(&mut self, contiguous: u64) {
+        self.acked = self.acked.max(contiguous);
+        self.cursor = self.cursor.max(self.acked);
+    }
+
     /// RFC 6298, section 2.
     fn sample(&mut self, rtt_ns: u64) {
         self.min_rtt_ns = self.min_rtt_ns.min(rtt_ns);

@@ -5,9 +5,9 @@ mod stage;
 #[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
-use lattice_crdt::Kind;
-use lattice_engine::{EngineTimers, LocalOp, OpError};
-use lattice_wire::{FrameType, Heartbeat, MAX_FRAME_BYTES, SyncItem};
+use lattice_crdt::{Kind, SeqRange};
+use lattice_engine::{DropReason, EngineTimers, LocalOp, OpError};
+use lattice_wire::{FrameType, Heartbeat, MAX_FRAME_BYTES, SyncItem, VectorPart};
 use stage::*;
 
 #[test]
@@ -184,4 +184,23 @@ fn hosts_that_differ_with_equal_vectors_ask_for_everything() {
         let requests = requests(&sent, 1);
         assert_eq!(requests.first().copied(), asks.then_some(0), "{equal_vectors} {equal_states}");
     }
+}
+
+/// After a state sync has covered operations that the log holds no more, one acknowledgement says so. If it is lost,
+/// nothing is in flight that would make the peer send another.
+#[test]
+fn a_vector_acknowledges_what_no_frame_in_flight_asks_for() {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.hello(0);
+    stage.fill(1);
+    stage.run(MS);
+    let unacknowledged =
+        |stage: &Stage| stage.engine.peer_status(0, stage.now()).unwrap().unacknowledged_seqs;
+    assert_eq!(unacknowledged(&stage), 1);
+    let own = |last| (OWN, SeqRange { first: 1, last });
+    let vector = Stage::header(FrameType::Vector, 0);
+    let too_much = stage.play(vector, |frame| VectorPart::encode(frame, 0, 1, [own(2)]).unwrap());
+    assert_eq!((too_much, unacknowledged(&stage)), (Err(DropReason::Unexpected), 1));
+    stage.play(vector, |frame| VectorPart::encode(frame, 0, 1, [own(1)]).unwrap()).unwrap();
+    assert_eq!(unacknowledged(&stage), 0);
 }

@@ -154,7 +154,10 @@ fn storage_that_contradicts_itself_is_an_error_that_says_what() {
     world.restart_from(0, &snapshot, last_seq, true).unwrap();
     // Without a snapshot, the log has to begin at the beginning.
     world.restart_from(0, &[], last_seq, true).unwrap();
-    assert!(matches!(world.restart_from(1, &snapshot, 0, true), Err(RecoverError::Snapshot(_))), "of another node");
+    assert!(
+        matches!(world.restart_from(1, &snapshot, 0, true), Err(RecoverError::Snapshot(_))),
+        "of another node"
+    );
 }
 
 #[test]
