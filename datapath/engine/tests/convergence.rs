@@ -1,5 +1,6 @@
 //! Engines in a hostile world converge to exactly what was done.
 
+#[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
 use lattice_crdt::Kind;

@@ -1,5 +1,6 @@
 //! Whole clusters under every fault at once, with tables that are nearly full: no divergence, and silence afterwards.
 
+#[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
 use lattice_crdt::Kind;
