@@ -48,6 +48,8 @@ const ENGINE: &[Source<EngineStats>] = &[
     ("syncs_completed", |s| s.syncs_completed),
     ("syncs_abandoned", |s| s.syncs_abandoned),
     ("syncs_served", |s| s.syncs_served),
+    ("full_walks", |s| s.full_walks),
+    ("keys_dropped", |s| s.keys_dropped),
     ("unpublished", |s| s.unpublished),
     ("keys", |s| s.keys),
     ("pre_removed", |s| s.pre_removed),
