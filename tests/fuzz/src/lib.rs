@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod input;
 pub mod ring;
 pub mod seeds;
@@ -36,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     ("sync_request", wire::sync_request),
     ("sync_data", wire::sync_data),
     ("sync_ack", wire::sync_ack),
+    ("engine", engine::engine),
+    ("snapshot", engine::snapshot),
     ("ring", ring::ring),
     ("segment", segment::segment),
     ("segment_mutated", segment::segment_mutated),

@@ -54,7 +54,7 @@ pub fn frame(data: &[u8]) {
         seal(&mut bytes, CLUSTER);
     }
     match decode_frame(&bytes, CLUSTER) {
-        Ok(frame) => accepted_frame(&bytes, &frame),
+        Ok(frame) => accepted(&bytes, &frame),
         Err(error) => {
             assert!(error.reason().starts_with("frame_") && !error.to_string().is_empty());
             assert!(repair & 3 != 3 || !matches!(error, WireError::BadTag | WireError::BadLength), "{error}");
@@ -62,7 +62,7 @@ pub fn frame(data: &[u8]) {
     }
 }
 
-fn accepted_frame(bytes: &[u8], frame: &Frame<'_>) {
+pub(crate) fn accepted(bytes: &[u8], frame: &Frame<'_>) {
     assert!(bytes.len() <= MAX_FRAME_BYTES);
     assert_eq!(frame.payload.len(), bytes.len() - HEADER_BYTES - TAG_BYTES);
     assert!(frame.header.frame_type != FrameType::Data || frame.header.hi() >= frame.header.lo);

@@ -103,6 +103,8 @@ replays!(
     sync_request,
     sync_data,
     sync_ack,
+    engine,
+    snapshot,
     ring,
     segment,
     segment_mutated
