@@ -8,9 +8,7 @@ fn main() -> std::io::Result<()> {
     for seed in &seeds {
         let path = seed.path(&corpora);
         std::fs::create_dir_all(path.parent().unwrap_or(&corpora))?;
-        if !(seed.once && path.exists()) {
-            std::fs::write(path, &seed.data)?;
-        }
+        std::fs::write(path, &seed.data)?;
     }
     println!("{} seeds for {} targets", seeds.len(), lattice_fuzz::TARGETS.len());
     Ok(())

@@ -18,13 +18,11 @@ pub struct Seed {
     pub name: String,
     /// The input.
     pub data: Vec<u8>,
-    /// It is another one each time it is made: the committed one is kept.
-    pub once: bool,
 }
 
 impl Seed {
     fn new(target: &'static str, name: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
-        Self { target, name: name.into(), data: data.into(), once: false }
+        Self { target, name: name.into(), data: data.into() }
     }
 
     /// Its file in the directory of the corpora.

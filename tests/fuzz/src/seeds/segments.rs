@@ -1,11 +1,14 @@
 //! Seeds of the segment targets: a real segment with some of everything in it, and small changes of it.
 
+use std::mem::offset_of;
+
+use lattice_segment::layout::HeaderLayout;
 use lattice_segment::{Segment, SegmentConfig, key_hash, shard_of, worker_of};
 
 use super::Seed;
 use crate::segment::pack;
 
-/// A segment file as a daemon leaves it. Two of them differ in their incarnation, their times and their process.
+/// A segment file as a daemon leaves it, but for what differs from one to the next: incarnation, process and time.
 pub(super) fn furnished() -> Vec<u8> {
     let directory = tempfile::tempdir().expect("a directory");
     let config = SegmentConfig {
@@ -22,7 +25,7 @@ pub(super) fn furnished() -> Vec<u8> {
         heartbeat_timeout_ns: 1_000_000_000,
         socket_path: Some("/run/latticed/fuzz.sock".into()),
     };
-    let (segment, mut writers) = Segment::create(&config).expect("a segment");
+    let (segment, mut writers) = Segment::create_as(&config, 0x1234_5678_9ABC_DEF0).expect("a segment");
     for number in 0..4u32 {
         let key = format!("key {number} {}", "long ".repeat(number as usize * 3)).into_bytes();
         let hash = key_hash(&key);
@@ -45,12 +48,16 @@ pub(super) fn furnished() -> Vec<u8> {
         writer.register_counters(&["frames", "operations"]);
     }
     segment.mark_ready();
-    std::fs::read(&config.path).expect("the segment that was just written")
+    let mut file = std::fs::read(&config.path).expect("the segment that was just written");
+    let own = offset_of!(HeaderLayout, pid)..offset_of!(HeaderLayout, heartbeat_timeout_ns);
+    for (at, word) in file[own].chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(&(at as u64 + 1).to_le_bytes());
+    }
+    file
 }
 
-/// `furnished` differs each time it is made, so it is only made where there is none.
 pub(super) fn seeds() -> Vec<Seed> {
-    let mut seeds = vec![Seed { once: true, ..Seed::new("segment", "furnished", pack(&furnished())) }];
+    let mut seeds = vec![Seed::new("segment", "furnished", pack(&furnished()))];
     seeds.push(Seed::new("segment", "empty", pack(&[0; 4096])));
     seeds.push(Seed::new("segment", "nothing", pack(&[])));
     // No change; the state and a magic byte before; a value, a reference and an extent's header while it is read.
