@@ -167,6 +167,7 @@ impl<L: LogStore> Engine<L> {
             && lane.view.vector_digest == self.vector_digest();
         Some(PeerStatus {
             node: lane.node,
+            session: lane.session_id(),
             up,
             unacknowledged_seqs: self.next_seq - lane.sender.acked().min(self.next_seq),
             converged: up && same,

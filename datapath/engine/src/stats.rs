@@ -142,6 +142,8 @@ pub struct EngineStats {
 pub struct PeerStatus {
     /// Its node id.
     pub node: u16,
+    /// The session that this engine has adopted of it; 0 while there is none.
+    pub session: u32,
     /// A session is established and it was heard within the peer timeout.
     pub up: bool,
     /// Own operations that it has not acknowledged contiguously.
