@@ -124,6 +124,8 @@ impl<L: LogStore> Engine<L> {
         // An own dot extends the contiguous part, so it opens no range; an own write must not fail for the number of
         // actors that others brought, so no limit is asked.
         self.vector.cover_range(dot.actor, SeqRange { first: dot.seq, last: dot.seq });
+        // Whoever claimed to have removed it before it was given out, lied.
+        self.pre_removed.remove(dot);
         dot
     }
 

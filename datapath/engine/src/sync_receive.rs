@@ -21,6 +21,7 @@ use crate::engine::{Engine, PreRemovedAt, sources};
 use crate::gossip::vector_parts;
 use crate::keys::{Keys, Position, key_hash};
 use crate::log::LogStore;
+use crate::stability::Dropped;
 use crate::stats::DropReason;
 use lattice_crdt::{CounterEntry, Dot, Kind, SeqRange, VersionVector};
 use lattice_wire::{
@@ -69,6 +70,9 @@ pub(crate) struct IncomingSync {
     progress_ns: u64,
     /// C: the sender's vector as of the start of its walk.
     vector: VersionVector,
+    /// What the sender has dropped. Known here from the moment when C is covered, for until then nobody takes this
+    /// engine for one that has seen those operations.
+    dropped: Dropped,
     key: Option<OpenKey>,
     next_index: u64,
     early: Vec<Option<Box<[u8]>>>,
@@ -101,6 +105,7 @@ impl IncomingSync {
             request_due_ns: now_ns,
             progress_ns: now_ns,
             vector,
+            dropped: Dropped::default(),
             key: None,
             next_index: 0,
             early: (0..WINDOW_FRAMES).map(|_| None).collect(),
@@ -275,11 +280,10 @@ impl<L: LogStore> Engine<L> {
                 }
             }
             (Stage::Vector, &SyncItem::Dropped { actor, seq }) => {
-                // Noted at once: to have dropped more than one has only costs full walks.
                 if seq > sync.vector.contiguous(actor) {
                     return Err(DropReason::OutOfSequence);
                 }
-                self.dropped.note(Dot { actor, seq });
+                sync.dropped.note(Dot { actor, seq });
             }
             (Stage::Vector, &SyncItem::PreRemoved { dot, kind, key, element }) => {
                 return self.take_pre_removed(dot, kind, key, element);
@@ -381,6 +385,7 @@ impl<L: LogStore> Engine<L> {
     pub(crate) fn cover_sync(&mut self) -> Option<IncomingSync> {
         let sync = self.incoming.take()?;
         self.vector.join(&sync.vector);
+        sync.dropped.iter().for_each(|dot| self.dropped.note(dot));
         let vector = &self.vector;
         self.pre_removed.retain(|dot, _| !vector.contains(dot));
         Some(sync)

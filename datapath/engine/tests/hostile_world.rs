@@ -210,3 +210,22 @@ fn a_large_sync_gets_through_heavy_loss() {
     world.heal(1, 10 * SECOND);
     assert_eq!(world.hosts[1].board.view.members[&b"set"[..]].len(), 0);
 }
+
+/// The zoo's bugs that are to be found by a test of this file: with one of them, its test fails.
+#[cfg(feature = "zoo")]
+#[test]
+fn the_zoos_bugs_are_found() {
+    use lattice_zoo::{Bug, Checker};
+    let tests: [(&str, fn()); 1] = [(
+        "what_only_a_sync_showed_before_its_origin_died_is_the_same_everywhere",
+        what_only_a_sync_showed_before_its_origin_died_is_the_same_everywhere,
+    )];
+    for &bug in Bug::ALL {
+        let Checker::Test("lattice-engine", name) = bug.checker() else { continue };
+        let (_, test) = tests.into_iter().find(|(known, _)| *known == name).expect("of that name");
+        lattice_zoo::arm(Some(bug));
+        let survives = std::panic::catch_unwind(test).is_ok();
+        lattice_zoo::arm(None);
+        assert!(!survives, "{bug} survives {name}");
+    }
+}

@@ -5,9 +5,12 @@ mod stage;
 #[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
-use lattice_crdt::{Kind, SeqRange};
+use lattice_crdt::{Dot, Kind, SeqRange};
 use lattice_engine::{DropReason, EngineTimers, LocalOp, OpError};
-use lattice_wire::{FrameType, Heartbeat, MAX_FRAME_BYTES, SyncItem, VectorPart};
+use lattice_wire::{
+    Dots, FrameType, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, SyncItem, VectorPart, decode_frame,
+    decode_item,
+};
 use stage::*;
 
 #[test]
@@ -203,4 +206,45 @@ fn a_vector_acknowledges_what_no_frame_in_flight_asks_for() {
     assert_eq!((too_much, unacknowledged(&stage)), (Err(DropReason::Unexpected), 1));
     stage.play(vector, |frame| VectorPart::encode(frame, 0, 1, [own(1)]).unwrap()).unwrap();
     assert_eq!(unacknowledged(&stage), 0);
+}
+
+/// What a sync said that its sender had dropped must not outlive the sync without its C: every later walk of this host
+/// would contradict itself, and be refused by peers and by its own recovery (found by fuzzing).
+#[test]
+fn an_abandoned_sync_leaves_nothing_dropped() {
+    let mut stage = Stage::new(EngineTimers::default());
+    let id = stage.provoke_sync();
+    let begin = [
+        SyncItem::Begin { full_walk: true },
+        SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+        SyncItem::Dropped { actor: puppet(0), seq: 12 },
+        SyncItem::VectorEnd,
+    ];
+    stage.sync_data(id, 0, &begin).unwrap();
+    stage.run(5 * SECOND);
+    assert_eq!(stage.engine.stats().syncs_abandoned, 1);
+    let (mut buffer, mut items) = ([0; MAX_FRAME_BYTES], Vec::new());
+    stage.engine.begin_snapshot();
+    while let Some(len) = stage.engine.write_snapshot(&mut buffer) {
+        items.extend_from_slice(decode_frame(&buffer[..len], world::CLUSTER).unwrap().payload);
+    }
+    assert_eq!(decode_item(&items).unwrap().0, SyncItem::Begin { full_walk: true });
+    let (second, _) = decode_item(&items[2..]).unwrap();
+    assert_eq!(second, SyncItem::VectorEnd, "neither ranges nor dropped operations");
+}
+
+/// A peer that claims to have removed an operation that this host has yet to make (found by fuzzing).
+#[test]
+fn an_own_dot_is_not_removed_before_it_is_given_out() {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.hello(0);
+    let own = [Dot { actor: OWN, seq: 1 }];
+    let op = Op::Remove { element: b"e", removed: Dots::from(&own[..]) };
+    let header = Header { count: 1, ..Stage::header(FrameType::Data, 0) };
+    let record = Record { kind: Kind::Set, key: b"set", op };
+    stage.play(header, |frame| frame.push_record(&record).unwrap()).unwrap();
+    assert_eq!(stage.engine.stats().pre_removed, 1);
+    let now = stage.now();
+    stage.engine.apply(now, Kind::Set, b"set", LocalOp::SetInsert(b"e")).unwrap();
+    assert_eq!(stage.engine.stats().pre_removed, 0);
 }
