@@ -4,7 +4,7 @@
 //!   arm(Some(bug)) ──> the site: `if zoo!(MaxOverGap) { … }` in crdt, wire, engine, segment ──> somebody must notice
 //!                                                                    │
 //!           the simulator, within 100 seeds of its plain swarm ──────┤   lattice-sim --features zoo -- zoo
-//!           or the bug's own checker (Checker::Loom, ::Property) ────┘   loom models, property tests
+//!           or the bug's own checker (Checker::Loom, ::Test) ────────┘   loom models, tests of one crate
 //! ```
 //!
 //! Each [`Bug`] is one that people have made in systems of this kind, or that the first readers of the protocol proposed as
@@ -35,8 +35,8 @@ pub enum Checker {
     Simulator,
     /// The loom model of this name in `datapath/segment/tests/loom.rs`: what one thread of execution can't show.
     Loom(&'static str),
-    /// The property of this name in the tests of the crate that has the bug.
-    Property(&'static str),
+    /// A test of this crate (its package), run with its feature `zoo`, of this name.
+    Test(&'static str, &'static str),
 }
 
 thread_local! {
@@ -111,6 +111,9 @@ mod tests {
             }
             assert_eq!((bug.name(), bug.name().parse()), (kebab.as_str(), Ok(bug)));
             assert!(bug.about().len() > 60, "{bug} says too little");
+            if let Checker::Test(package, _) = bug.checker() {
+                assert!(["lattice-wire", "lattice-engine"].contains(&package), "{package} looks for no bugs");
+            }
         }
         let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         assert_eq!(names.len(), Bug::ALL.len());
