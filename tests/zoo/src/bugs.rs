@@ -193,7 +193,7 @@ bugs! {
     DeferredNeverRetried "deferred-never-retried" Simulator;
     /// Of a set that found no room, the key is tried again and its elements are not.
     DeferredElementsForgotten "deferred-elements-forgotten" Simulator;
-    /// An element whose last dot goes is not published as gone.
+    /// An element whose last dot goes is not published as gone: readers keep it, the engine does not have it.
     RemovalNotPublished "removal-not-published" Simulator;
     /// What a sync changes of a set or a flag is not published until something else changes it.
     SyncNotPublished "sync-not-published" Simulator;
