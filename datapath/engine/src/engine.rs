@@ -14,7 +14,7 @@ use crate::sync_receive::IncomingSync;
 use crate::sync_send::OutgoingSync;
 use crate::walk::Walk;
 use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
-use lattice_crdt::{Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
+use lattice_crdt::{ActorId, Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
 use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
 
 /// The replication engine of one shard. See the crate's documentation for the way things take through it.
@@ -126,6 +126,16 @@ impl<L: LogStore> Engine<L> {
     /// The shard that this engine replicates.
     pub fn shard(&self) -> u16 {
         self.config.shard
+    }
+
+    /// Whose operations are made here: this node in its present epoch.
+    pub fn actor(&self) -> ActorId {
+        self.config.actor
+    }
+
+    /// The present session: what peers acknowledge holds for this one only.
+    pub fn session(&self) -> u32 {
+        self.config.session
     }
 
     /// Seq of the newest own operation.
