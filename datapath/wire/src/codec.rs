@@ -98,7 +98,8 @@ impl<'a> Reader<'a> {
             }
             value |= bits << shift;
             if byte < 0x80 {
-                return if byte == 0 && at > 0 { Err(RecordError::BadVarint) } else { Ok(value) };
+                // Not the first byte: `varint` has taken the varints of one.
+                return if byte == 0 { Err(RecordError::BadVarint) } else { Ok(value) };
             }
         }
         Err(RecordError::BadVarint)
@@ -127,7 +128,8 @@ impl<'a> Reader<'a> {
             value |=
                 if zoo!(VarintLosesHighBits) { u128::from((bits << shift) as u64) } else { bits << shift };
             if byte < 0x80 {
-                return if byte == 0 && at > 0 { Err(RecordError::BadVarint) } else { Ok(value) };
+                // Not the first byte: `varint128` has taken the varints of one.
+                return if byte == 0 { Err(RecordError::BadVarint) } else { Ok(value) };
             }
         }
         Err(RecordError::BadVarint)

@@ -18,8 +18,10 @@ use crate::{NoRoom, RecordError};
 const OWN: u8 = 0;
 const OTHER: u8 = 1;
 
-/// Longest list of dots, in bytes, whichever form.
-pub(crate) const MAX_DOTS_BYTES: usize = 1 + MAX_DOTS_PER_RECORD * (1 + 8 + MAX_VARINT64_BYTES);
+/// Longest list of dots in a record.
+pub(crate) const MAX_RECORD_DOTS_BYTES: usize = 1 + MAX_DOTS_PER_RECORD * (1 + 8 + MAX_VARINT64_BYTES);
+/// Longest list of dots in a sync.
+pub(crate) const MAX_SYNC_DOTS_BYTES: usize = 1 + MAX_DOTS_PER_RECORD * (8 + MAX_VARINT64_BYTES);
 const _: () = assert!(MAX_DOTS_PER_RECORD <= u8::MAX as usize);
 
 /// A list of dots: a slice, on its way into a frame; or bytes out of a frame that have been checked. No order is

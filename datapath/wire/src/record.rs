@@ -13,11 +13,11 @@
 //! A record does not carry its own dot: in a Data frame of actor a, the record at position i is (a, lo + 1 + i). It always
 //! fits a frame, so nothing is ever fragmented.
 
-use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
+use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES};
 use lattice_crdt::{ActorId, Hlc, Kind};
 
-use crate::codec::{MAX_LENGTH_BYTES, MAX_VARINT128_BYTES, Reader, Writer};
-use crate::dots::MAX_DOTS_BYTES;
+use crate::codec::{MAX_LENGTH_BYTES, Reader, Writer};
+use crate::dots::MAX_RECORD_DOTS_BYTES;
 use crate::header::MAX_PAYLOAD_BYTES;
 use crate::{Dots, NoRoom, RecordError};
 
@@ -30,17 +30,9 @@ const REGISTER: u8 = 2;
 const ADD: u8 = 3;
 const REMOVE: u8 = 4;
 
-const fn max(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
-}
-
-/// The longest record that keeps the limits of [`lattice_crdt::limits`].
-pub const MAX_RECORD_BYTES: usize = {
-    let counter = 2 * MAX_VARINT128_BYTES;
-    let register = 8 + MAX_LENGTH_BYTES + MAX_REGISTER_BYTES;
-    let add_or_remove = MAX_LENGTH_BYTES + MAX_ELEMENT_BYTES + MAX_DOTS_BYTES;
-    2 + MAX_KEY_BYTES + max(counter, max(register, add_or_remove))
-};
+/// The longest record that keeps the limits of [`lattice_crdt::limits`]: of an element with all its dots.
+pub const MAX_RECORD_BYTES: usize =
+    2 + MAX_KEY_BYTES + MAX_LENGTH_BYTES + MAX_ELEMENT_BYTES + MAX_RECORD_DOTS_BYTES;
 const _: () = assert!(MAX_RECORD_BYTES <= MAX_PAYLOAD_BYTES, "a record fits a frame");
 
 /// What an operation did.

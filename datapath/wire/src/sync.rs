@@ -15,24 +15,18 @@
 //! An item starts with its number (1..=12). Dots carry their actors here, because a walk passes on everybody's. An element with
 //! more dots than one item holds comes as several, all but the last with `more`.
 
-use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
+use lattice_crdt::limits::MAX_ELEMENT_BYTES;
 use lattice_crdt::{ActorId, Dot, Hlc, Kind};
 
-use crate::codec::{MAX_LENGTH_BYTES, MAX_VARINT64_BYTES, Reader, Writer};
-use crate::dots::{Dots, MAX_DOTS_BYTES, read_dot, write_dot};
+use crate::codec::{MAX_LENGTH_BYTES, Reader, Writer};
+use crate::dots::{Dots, MAX_SYNC_DOTS_BYTES, read_dot, write_dot};
 use crate::header::MAX_PAYLOAD_BYTES;
 use crate::{FrameWriter, NoRoom, RecordError};
 
 const SYNC_ID_BYTES: usize = 4;
 
-/// The longest item that keeps the limits of [`lattice_crdt::limits`].
-pub const MAX_ITEM_BYTES: usize = {
-    let pre_removed = 8 + MAX_VARINT64_BYTES + 2 + MAX_KEY_BYTES + MAX_LENGTH_BYTES + MAX_ELEMENT_BYTES;
-    let register = 16 + MAX_LENGTH_BYTES + MAX_REGISTER_BYTES;
-    let element = MAX_LENGTH_BYTES + MAX_ELEMENT_BYTES + MAX_DOTS_BYTES + 1;
-    assert!(element >= pre_removed && element >= register, "an element with its dots is the longest item");
-    1 + element
-};
+/// The longest item that keeps the limits of [`lattice_crdt::limits`]: an element with all its dots.
+pub const MAX_ITEM_BYTES: usize = 1 + MAX_LENGTH_BYTES + MAX_ELEMENT_BYTES + MAX_SYNC_DOTS_BYTES + 1;
 const _: () = assert!(SYNC_ID_BYTES + MAX_ITEM_BYTES <= MAX_PAYLOAD_BYTES, "an item fits a frame");
 
 const BEGIN: u8 = 1;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SyncRequest only: sync_id u32
-//!   0 part u8 | 1 parts u8 | 2 count u8 (0..=57) | per entry: actor u64, first u64, last u64
+//!   0 part u8 | 1 parts u8 | 2 count u8 (0..=56) | per entry: actor u64, first u64, last u64
 //! ```
 //!
 //! An entry says that all of first..=last has been received; an actor's contiguous part is the entry that begins at one.

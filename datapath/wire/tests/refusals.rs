@@ -162,7 +162,7 @@ fn items_and_payloads_are_refused_by_name() {
     assert_eq!(Ack::decode(&ack(&[33])), Err(BadRange));
     assert_eq!(Ack::decode(&ack(&[0, 0])), Err(TrailingBytes));
     assert_eq!(VectorPart::decode(&[1, 1, 0]), Err(BadPart));
-    assert_eq!(VectorPart::decode(&[0, 1, 58]), Err(BadPart));
+    assert_eq!(VectorPart::decode(&[0, 1, 57]), Err(BadPart));
     assert_eq!(VectorPart::decode(&[0, 1, 1, 0]), Err(Truncated));
     assert_eq!(VectorPart::decode(&[0, 1, 0, 0]), Err(TrailingBytes));
     let entry =
@@ -195,10 +195,41 @@ fn the_longest_of_everything_fits() {
         longest = longest.max(len);
     }
     assert_eq!(longest, MAX_RECORD_BYTES);
-    let dots = dots.as_slice().into();
-    let item = SyncItem::Element { element: &element, dots, more: true };
-    let len = encode_item(&item, &mut buf[..MAX_ITEM_BYTES]).unwrap();
-    assert_eq!(decode_item(&buf[..len]), Ok((item, len)));
+    let dot = dots[0];
+    let items = [
+        SyncItem::PreRemoved { dot, kind: Kind::Set, key: &key, element: &element },
+        SyncItem::CounterEntry { actor: OTHER, increments: u128::MAX, decrements: u128::MAX },
+        SyncItem::RegisterValue { hlc: Hlc::from_u64(u64::MAX), actor: OTHER, value: &value },
+        SyncItem::Element { element: &element, dots: dots.as_slice().into(), more: true },
+    ];
+    let lens = items.map(|item| {
+        let len = encode_item(&item, &mut buf[..MAX_ITEM_BYTES]).unwrap();
+        assert_eq!(decode_item(&buf[..len]), Ok((item, len)));
+        len
+    });
+    assert_eq!(lens.into_iter().max(), Some(MAX_ITEM_BYTES));
+}
+
+#[test]
+fn a_full_part_of_a_vector_fills_the_payload() {
+    // Actor, first, last: 24 bytes; before them the sync id, part, parts and count.
+    assert_eq!((MAX_PAYLOAD_BYTES, MAX_VECTOR_ENTRIES_PER_PART), (1372, (1372 - 7) / 24));
+    let entries = |count: usize| vec![(OTHER, SeqRange { first: 7, last: 7 }); count];
+    let header = decode_frame(&frame(b""), CLUSTER).unwrap().header;
+    let mut buf = [0; MAX_FRAME_BYTES];
+    let mut writer = FrameWriter::new(&mut buf, header).unwrap();
+    let full = entries(MAX_VECTOR_ENTRIES_PER_PART);
+    assert_eq!(
+        SyncRequest::encode(&mut writer, 1, 0, 1, entries(MAX_VECTOR_ENTRIES_PER_PART + 1)),
+        Err(NoRoom)
+    );
+    assert_eq!(writer.payload_room(), MAX_PAYLOAD_BYTES);
+    assert_eq!(SyncRequest::encode(&mut writer, 1, 0, 1, full.clone()), Ok(()));
+    assert_eq!(writer.payload_len() + writer.payload_room(), MAX_PAYLOAD_BYTES);
+    assert_eq!(writer.payload_len(), 7 + 24 * MAX_VECTOR_ENTRIES_PER_PART);
+    let len = writer.finish();
+    let request = SyncRequest::decode(decode_frame(&buf[..len], CLUSTER).unwrap().payload).unwrap();
+    assert!(request.vector.entries().eq(full) && !request.vector.is_empty());
 }
 
 #[test]
@@ -228,7 +259,23 @@ fn the_encoder_refuses_what_the_decoder_would() {
     for ranges in [&backwards[..], &adjacent] {
         assert_eq!(Ack::new(OTHER, 3, ranges).encode(&mut writer), Err(NoRoom));
     }
+    for (first, last) in [(0, 3), (4, 3)] {
+        let entry = [(OTHER, SeqRange { first, last })];
+        assert_eq!(VectorPart::encode(&mut writer, 0, 1, entry), Err(NoRoom), "{first}..={last}");
+    }
     let empty = SyncItem::VectorRange { actor: OTHER, first: 2, last: 1 };
     assert_eq!(writer.push_item(&empty), Err(NoRoom));
     assert_eq!(writer.payload_len(), 0, "a refused push leaves nothing");
+}
+
+#[test]
+fn lists_are_compared_by_what_they_hold() {
+    let (dots, ranges) = ([Dot::new(OTHER, 1), Dot::new(OTHER, 3)], [SeqRange { first: 5, last: 6 }]);
+    let (list, none) = (Dots::from(&dots[..]), Dots::EMPTY);
+    assert_eq!((list.len(), list.is_empty(), none.len(), none.is_empty()), (2, false, 0, true));
+    assert!(list != none && list != Dots::from(&dots[..1]) && list == Dots::from(&[dots[0], dots[1]][..]));
+    let (ack, less) = (Ack::new(OTHER, 3, &ranges), Ack::new(OTHER, 3, &[]));
+    assert_eq!((ack.ranges.is_empty(), less.ranges.is_empty()), (false, true));
+    assert!(ack != less && ack == Ack::new(OTHER, 3, &[ranges[0]]));
+    assert!(VectorPart::decode(&[0, 1, 0]).unwrap().is_empty());
 }
