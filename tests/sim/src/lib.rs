@@ -28,4 +28,5 @@ pub mod run;
 pub mod trace;
 mod turn;
 mod workload;
+pub mod workload_checks;
 pub mod world;
