@@ -142,6 +142,9 @@ pub enum EngineConfigError {
     /// The peer list names this node, or a node twice, or more nodes than fit.
     #[error("peer list: {0}")]
     Peers(String),
+    /// The epoch has operations already.
+    #[error("epoch {0:#x} was used before")]
+    KnownEpoch(u64),
     /// The session or the epoch is zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

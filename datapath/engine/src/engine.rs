@@ -8,11 +8,11 @@ use crate::lane::{Lane, Session, bounds};
 use crate::log::{LogStore, MemoryLog};
 use crate::publish::Deferred;
 use crate::random::Random;
+use crate::snapshot::Snapshot;
 use crate::stability::Dropped;
 use crate::stats::{DropReason, EngineStats, PeerStatus};
 use crate::sync_receive::IncomingSync;
 use crate::sync_send::OutgoingSync;
-use crate::walk::Walk;
 use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
 use lattice_crdt::{ActorId, Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
 use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
@@ -37,10 +37,13 @@ pub struct Engine<L = MemoryLog> {
     /// C of the last snapshot that is durable.
     pub(crate) durable: VersionVector,
     /// The snapshot that is being written.
-    pub(crate) snapshot: Option<Walk>,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) next_snapshot: u32,
     /// A peer knows more of this epoch than this engine.
     pub(crate) epoch_is_over: bool,
     pub(crate) drop_due_ns: u64,
+    /// Keys for which the publisher has room, less those made since it said so.
+    pub(crate) room: usize,
     pub(crate) deferred: Deferred,
     pub(crate) random: Random,
     pub(crate) stats: EngineStats,
@@ -106,7 +109,9 @@ impl<L: LogStore> Engine<L> {
             next_sync_id: random.next() as u32 | 1,
             dropped: Dropped::default(),
             snapshot: None,
+            next_snapshot: random.next() as u32,
             epoch_is_over: false,
+            room: usize::MAX,
             drop_due_ns: now.monotonic_ns + config.timers.anti_entropy_ns,
             deferred: Deferred::default(),
             stats: EngineStats::default(),
@@ -264,9 +269,10 @@ impl<L: LogStore> Engine<L> {
     fn on_ack(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
         let ack = lattice_wire::Ack::decode(frame.payload)?;
         let highest = ack.ranges.iter().last().map_or(ack.contiguous, |range| range.last);
-        if ack.actor != self.config.actor || highest > self.log.last_seq() {
+        if ack.actor != self.config.actor {
             return Err(DropReason::Unexpected);
         }
+        self.check_made(Dot { actor: ack.actor, seq: highest })?;
         let bounds = bounds(&self.config.timers);
         self.lanes[slot].sender.acknowledged(now_ns, ack.contiguous, ack.ranges.iter(), bounds);
         Ok(())

@@ -13,7 +13,7 @@ use crate::log::LogStore;
 use crate::stability::contiguous_parts;
 use crate::stats::DropReason;
 use crate::walk::known;
-use lattice_crdt::{ActorId, SeqRange};
+use lattice_crdt::{ActorId, Dot, SeqRange};
 use lattice_wire::{Frame, FrameType, FrameWriter, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart};
 
 impl<L: LogStore> Engine<L> {
@@ -33,7 +33,10 @@ impl<L: LogStore> Engine<L> {
         let mut writer = FrameWriter::new(buffer, header)?;
         // All that is known of the peer's present epoch comes first: it must hear of operations beyond a gap as well.
         let peer = self.lanes[slot].peer_actor;
-        let of_peer = self.vector.iter().filter(|(actor, _)| Some(*actor) == peer).flat_map(known);
+        let clock = self.vector.iter().find(|(actor, _)| Some(*actor) == peer);
+        // The highest before all, should there be more gaps than a frame has room for.
+        let highest = clock.and_then(|(actor, clock)| Some((actor, *clock.ranges().last()?)));
+        let of_peer = highest.into_iter().chain(clock.into_iter().flat_map(known));
         let of_others = self.contiguous_parts().filter(|(actor, _)| Some(*actor) != peer);
         let most = MAX_VECTOR_ENTRIES_PER_PART;
         let pushed = VectorPart::encode(&mut writer, 0, 1, of_peer.chain(of_others).take(most));
@@ -161,10 +164,17 @@ impl<L: LogStore> Engine<L> {
     /// Whether a peer's vector has operations of this engine's actor that its log never held. Where the epoch came
     /// from storage, that storage was an old copy, and the epoch is over.
     fn knows_more_than_was_made(&mut self, part: &VectorPart<'_>) -> bool {
-        let (own, last_seq) = (self.config.actor, self.log.last_seq());
-        let more = part.entries().any(|(actor, range)| actor == own && range.last > last_seq);
-        self.epoch_is_over |= more && self.config.storage == Storage::Durable && !zoo!(OldImageGoesOn);
-        more
+        part.entries().any(|(actor, range)| self.check_made(Dot { actor, seq: range.last }).is_err())
+    }
+
+    /// Refuses a dot of this engine's actor that was never given out. Who names one lies, or knows more of this epoch
+    /// than this engine: then its storage was an old copy, and the epoch is over.
+    pub(crate) fn check_made(&mut self, dot: Dot) -> Result<(), DropReason> {
+        if dot.actor != self.config.actor || dot.seq <= self.log.last_seq() {
+            return Ok(());
+        }
+        self.epoch_is_over |= self.config.storage == Storage::Durable && !zoo!(OldImageGoesOn);
+        Err(DropReason::Unexpected)
     }
 
     /// Asks the peer for a state sync if it has operations that nobody's log will bring.

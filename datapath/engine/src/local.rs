@@ -109,9 +109,11 @@ impl<L: LogStore> Engine<L> {
         if only_removes {
             return Ok(None);
         }
-        if self.keys.len() >= self.config.limits.max_keys {
+        // Places in the segment outlast their keys, so the one bound does not stand for the other.
+        if self.keys.len() >= self.config.limits.max_keys || self.room == 0 {
             return Err(OpError::CapacityExceeded);
         }
+        self.room -= 1;
         Ok(Some(self.keys.find_or_insert(hash, kind, key)))
     }
 
@@ -298,6 +300,7 @@ impl<L: LogStore> Engine<L> {
         self.log_burst();
         if self.keys.has_unpublished() {
             publish::publish(&mut self.keys, &mut self.deferred, now.monotonic_ns, publisher);
+            self.room = publisher.room();
         }
     }
 

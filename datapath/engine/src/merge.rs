@@ -100,10 +100,11 @@ impl<L: LogStore> Engine<L> {
             self.stats.records_in_sync += 1;
             return Ok(());
         }
-        if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = &record.op
-            && !self.may_take_out(dots.iter())
-        {
-            return Err(DropReason::OutOfOrderBound);
+        if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = &record.op {
+            dots.iter().try_for_each(|dot| self.check_made(dot))?;
+            if !self.may_take_out(dots.iter()) {
+                return Err(DropReason::OutOfOrderBound);
+            }
         }
         self.take_effect(dot, record);
         // Checked above, and nothing since has covered anything.

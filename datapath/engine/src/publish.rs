@@ -59,6 +59,10 @@ pub(crate) fn publish<P: Publisher>(
     };
     for &position in &work.keys {
         let entry = keys.entry_mut(position);
+        if entry.cell.is_none() && entry.is_empty() {
+            // There is nothing to show, and to wait for room would keep it from being dropped.
+            continue;
+        }
         if entry.cell.is_none() {
             entry.cell = publisher.open(entry.kind, entry.hash, &entry.key);
         }
@@ -82,6 +86,9 @@ pub(crate) fn publish<P: Publisher>(
         let entry = keys.entry_mut(position);
         let Value::Set(set) = &entry.value else { continue };
         let present = !set.dots(element).is_empty();
+        if entry.cell.is_none() && !present {
+            continue;
+        }
         let published = entry.cell.map_or(Published::Full, |cell| publisher.element(cell, element, present));
         if published == Published::Full {
             defer(position, Some(element));

@@ -16,6 +16,10 @@ pub enum Published {
 pub trait Publisher {
     /// Finds or makes the place of a key. `None`: full.
     fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32>;
+    /// How many more keys [`Publisher::open`] has room for, as far as is known: local writes make no key beyond it.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
     /// Publishes a value of one word: a counter as `i64` bits, a flag as 0 or 1.
     fn word(&mut self, cell: u32, value: u64) -> Published;
     /// Publishes a register's bytes.

@@ -65,6 +65,14 @@ pub enum RecoverError {
     /// A frame of the snapshot is none of this node and shard, or its items make no sense.
     #[error("snapshot: {0}")]
     Snapshot(DropReason),
+    /// A frame is missing, twice there, or of another snapshot.
+    #[error("snapshot: frame {expected} is missing, {found} is there")]
+    OutOfOrder {
+        /// Its place in the snapshot.
+        expected: u64,
+        /// The place of the frame that was read instead.
+        found: u64,
+    },
     /// The snapshot ends too early.
     #[error("snapshot: not whole")]
     NotWhole,
@@ -76,6 +84,9 @@ pub enum RecoverError {
         /// What is wrong.
         error: RecordError,
     },
+    /// A record that was said to be of an own epoch that is over is none.
+    #[error("log: an old record of {0:?}")]
+    NotOld(ActorId),
     /// The log lacks records that the snapshot does not cover.
     #[error("log: record {seq} is missing")]
     Missing {
@@ -87,7 +98,9 @@ pub enum RecoverError {
 /// An engine that is being put together from storage.
 pub struct Recovery<L> {
     engine: Engine<L>,
-    begun: bool,
+    /// Which snapshot is being read, by its first frame, and the place of the next frame.
+    reading: Option<(ActorId, u32, u32)>,
+    next_index: u64,
 }
 
 impl<L: LogStore> Recovery<L> {
@@ -98,7 +111,7 @@ impl<L: LogStore> Recovery<L> {
     pub fn new(config: EngineConfig, log: L, now: Instant) -> Result<Self, RecoverError> {
         let mut engine = Engine::with_log(config, log, now)?;
         engine.next_seq = engine.log.last_seq();
-        Ok(Self { engine, begun: false })
+        Ok(Self { engine, reading: None, next_index: 0 })
     }
 
     /// Takes the next frame of the snapshot, in the order in which they were written.
@@ -118,10 +131,14 @@ impl<L: LogStore> Recovery<L> {
         if header.frame_type != FrameType::SyncData {
             return Err(RecoverError::Snapshot(DropReason::Unexpected));
         }
-        if !self.begun {
+        let snapshot = (header.actor, header.src_session, header.dst_session);
+        if header.lo != self.next_index || self.reading.is_some_and(|reading| reading != snapshot) {
+            return Err(RecoverError::OutOfOrder { expected: self.next_index, found: header.lo });
+        }
+        self.next_index += 1;
+        if self.reading.replace(snapshot).is_none() {
             let vector = VersionVector::new(engine.vector.limits());
             engine.incoming = Some(IncomingSync::of_storage(vector));
-            self.begun = true;
         }
         engine.take_items(frame.payload).map_err(RecoverError::Snapshot)
     }
@@ -129,8 +146,12 @@ impl<L: LogStore> Recovery<L> {
     /// Takes a record of an own epoch that is over: what is left of the last run's log. Ascending by seq.
     ///
     /// # Errors
-    /// [`RecoverError::Record`]; nothing was changed.
+    /// [`RecoverError::Record`], [`RecoverError::NotOld`]; nothing was changed.
     pub fn old_record(&mut self, dot: Dot, bytes: &[u8]) -> Result<(), RecoverError> {
+        let present = self.engine.config.actor;
+        if dot.actor.node() != present.node() || dot.actor == present {
+            return Err(RecoverError::NotOld(dot.actor));
+        }
         self.cover_snapshot()?;
         replay(&mut self.engine, dot, bytes)
     }
@@ -185,17 +206,20 @@ fn dots_taken_out(record: &Record<'_>) -> usize {
 }
 
 impl<L: LogStore> Engine<L> {
-    /// Whether a peer knows operations of this epoch that this engine never made: its storage was an old copy. Nothing
-    /// is written locally until [`Engine::begin_epoch`].
+    /// Whether a peer knows operations of this epoch that this engine never made: its storage was an old copy. From then
+    /// on nothing is written locally until [`Engine::begin_epoch`]. Before a host has heard of anybody, nothing can tell
+    /// it that its whole machine was restored; what it writes until then may be taken for what it had written before.
     pub fn epoch_is_over(&self) -> bool {
         self.epoch_is_over
     }
 
     /// Goes on in a new epoch and a new session, with the state as it is. What the old epoch made beyond this engine's
-    /// log comes from whoever knows it.
+    /// log comes from whoever knows it. The log begins anew: what the old one held beyond the last durable snapshot is
+    /// kept by peers alone until the next one.
     ///
     /// # Errors
-    /// [`EngineConfigError`]: the actor is another node's, or its epoch or the session is zero; nothing was changed.
+    /// [`EngineConfigError`]: the actor is another node's, its epoch was used before, or its epoch or the session is
+    /// zero; nothing was changed.
     pub fn begin_epoch(
         &mut self,
         now: Instant,
@@ -210,6 +234,9 @@ impl<L: LogStore> Engine<L> {
         }
         if actor.epoch() == 0 {
             return Err(EngineConfigError::Zero("epoch"));
+        }
+        if self.vector.clock(actor).is_some() {
+            return Err(EngineConfigError::KnownEpoch(actor.epoch()));
         }
         self.log_burst();
         (self.config.actor, self.config.session) = (actor, session);

@@ -82,8 +82,10 @@ impl<L: LogStore> Engine<L> {
             return;
         }
         self.drop_due_ns = now_ns + self.config.timers.anti_entropy_ns;
-        // Positions in the burst, or in a sync that is coming in, must stay what they are.
-        if !self.burst.is_empty() || self.incoming.is_some() {
+        // Positions in the burst, or in a sync that is coming in, must stay what they are. A snapshot says at its start
+        // what was dropped: a key that went between that and its turn would be in neither.
+        let walked = self.snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_whole());
+        if !self.burst.is_empty() || self.incoming.is_some() || walked {
             return;
         }
         let before = self.stats.keys_dropped;
@@ -124,7 +126,6 @@ impl<L: LogStore> Engine<L> {
             && !self.deferred.holds(position)
             && !self.pre_removed.iter().any(|(_, at)| at.key == position)
             && !self.outgoing.iter().any(|sync| sync.is_inside(position))
-            && !self.snapshot.as_ref().is_some_and(|walk| walk.is_inside(position))
     }
 
     /// Takes a node out of the members: nothing goes to it or is taken from it any more, and it no longer holds back

@@ -33,8 +33,8 @@ use lattice_wire::{
 const WINDOW_FRAMES: u64 = 64;
 /// The sync's id, before the items of a frame.
 const SYNC_ID_BYTES: usize = 4;
-/// Keys that one slice of the sweep compares.
-const MAX_KEYS_PER_SLICE: Position = 1024;
+/// Keys and elements that one slice of the sweep compares.
+const MAX_COMPARED_PER_SLICE: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -73,6 +73,8 @@ pub(crate) struct IncomingSync {
     /// What the sender has dropped. Known here from the moment when C is covered, for until then nobody takes this
     /// engine for one that has seen those operations.
     dropped: Dropped,
+    /// In the sweep: the last element that was compared of the key at its position.
+    swept: Option<Box<[u8]>>,
     key: Option<OpenKey>,
     next_index: u64,
     early: Vec<Option<Box<[u8]>>>,
@@ -87,6 +89,11 @@ impl IncomingSync {
     /// A sync that no peer sends: a snapshot that is being read.
     pub(crate) fn of_storage(vector: VersionVector) -> Self {
         Self::new(usize::MAX, 1, true, 0, vector)
+    }
+
+    /// Whether it is one: what this host once had must come back whole, whatever the bounds for what peers bring.
+    fn is_of_storage(&self) -> bool {
+        self.slot == usize::MAX
     }
 
     /// C, when it has been covered.
@@ -106,6 +113,7 @@ impl IncomingSync {
             progress_ns: now_ns,
             vector,
             dropped: Dropped::default(),
+            swept: None,
             key: None,
             next_index: 0,
             early: (0..WINDOW_FRAMES).map(|_| None).collect(),
@@ -262,20 +270,27 @@ impl<L: LogStore> Engine<L> {
     }
 
     fn take_item(&mut self, item: &SyncItem<'_>) -> Result<(), DropReason> {
+        // Own dots that are still to be given out: to cover or remove one would make it be used twice.
+        match *item {
+            SyncItem::VectorRange { actor, last: seq, .. } | SyncItem::Touch { actor, seq } => {
+                self.check_made(Dot { actor, seq })
+            }
+            SyncItem::PreRemoved { dot, .. } => self.check_made(dot),
+            SyncItem::Element { dots, .. } => dots.iter().try_for_each(|dot| self.check_made(dot)),
+            _ => Ok(()),
+        }
+        .map_err(|_| DropReason::OutOfSequence)?;
         let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
         match (sync.stage, item) {
             (Stage::Requested, &SyncItem::Begin { full_walk }) => {
                 (sync.stage, sync.full_walk) = (Stage::Vector, full_walk);
             }
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
-                if actor == self.config.actor && last > self.log.last_seq() {
-                    // To cover dots that are still to be given out would make them be used twice.
-                    return Err(DropReason::OutOfSequence);
-                }
                 sync.vector.cover_range(actor, SeqRange { first, last });
                 let ranges = sync.vector.clock(actor).map_or(0, |clock| clock.ranges().len());
                 let limits = &self.config.limits;
-                if sync.vector.len() > limits.max_actors || ranges > most_ranges(&self.config) {
+                let too_many = sync.vector.len() > limits.max_actors || ranges > most_ranges(&self.config);
+                if too_many && !sync.is_of_storage() {
                     return Err(DropReason::OutOfOrderBound);
                 }
             }
@@ -293,9 +308,9 @@ impl<L: LogStore> Engine<L> {
                 let mut union = self.vector.clone();
                 union.join(&sync.vector);
                 let most = most_ranges(&self.config);
-                if union.len() > self.config.limits.max_actors
-                    || union.iter().any(|(_, clock)| clock.ranges().len() > most)
-                {
+                let too_many = union.len() > self.config.limits.max_actors
+                    || union.iter().any(|(_, clock)| clock.ranges().len() > most);
+                if too_many && !sync.is_of_storage() {
                     return Err(DropReason::OutOfOrderBound);
                 }
                 sync.stage = Stage::Keys;
@@ -336,6 +351,9 @@ impl<L: LogStore> Engine<L> {
         self.keys.remove_dot(key, element, dot);
         if self.vector.contains(dot) {
             return Ok(());
+        }
+        if self.incoming.as_ref().is_some_and(IncomingSync::is_of_storage) {
+            self.pre_removed.reserve(1);
         }
         let at = PreRemovedAt { key, element: element.into() };
         self.pre_removed.insert(dot, at).map_err(|_| DropReason::OutOfOrderBound)
@@ -414,7 +432,8 @@ impl<L: LogStore> Engine<L> {
     fn settle_unnamed(&mut self, end: Option<&[u8]>) {
         let Some(sync) = &mut self.incoming else { return };
         let Some(key) = &mut sync.key else { return };
-        settle_unnamed(&mut self.keys, &sync.vector, key.position, &mut key.settled, end);
+        let mut unbounded = u32::MAX;
+        settle_unnamed(&mut self.keys, &sync.vector, key.position, &mut key.settled, end, &mut unbounded);
     }
 
     fn end_key(&mut self) -> Result<(), DropReason> {
@@ -434,16 +453,21 @@ impl<L: LogStore> Engine<L> {
     /// The next slice of the comparison that ends a full walk.
     fn sweep(&mut self) {
         let Some(sync) = &mut self.incoming else { return };
-        let Stage::Sweep(from) = sync.stage else { return };
-        let to = self.keys.end().min(from.saturating_add(MAX_KEYS_PER_SLICE));
-        for position in from..to {
+        let Stage::Sweep(mut position) = sync.stage else { return };
+        let mut budget = MAX_COMPARED_PER_SLICE;
+        while position < self.keys.end() && budget > 0 {
+            budget -= 1;
             let unnamed = self.keys.get(position).is_some_and(|entry| entry.named_by != sync.id);
             if unnamed && !zoo!(UnnamedKeysStay) {
-                settle_unnamed(&mut self.keys, &sync.vector, position, &mut None, None);
+                let swept = &mut sync.swept;
+                settle_unnamed(&mut self.keys, &sync.vector, position, swept, None, &mut budget);
+            }
+            if budget > 0 {
+                (position, sync.swept) = (position + 1, None);
             }
         }
-        sync.stage = Stage::Sweep(to);
-        if to == self.keys.end() {
+        sync.stage = Stage::Sweep(position);
+        if position == self.keys.end() {
             self.complete_sync();
         }
     }
@@ -520,20 +544,22 @@ impl<L: LogStore> Engine<L> {
 }
 
 /// Rule 5 for the local elements of a key after the last settled one and before `end`: the sender, whose vector is
-/// `theirs`, has none of them.
+/// `theirs`, has none of them. Stops when the budget of elements is used up.
 fn settle_unnamed(
     keys: &mut Keys,
     theirs: &VersionVector,
     position: Position,
     settled: &mut Option<Box<[u8]>>,
     end: Option<&[u8]>,
+    budget: &mut u32,
 ) {
-    loop {
+    while *budget > 0 {
         let store = keys.get(position).and_then(|entry| entry.value.dots());
         let next = store.and_then(|store| store.next_element(settled.as_deref()));
         let Some((next, _)) = next.filter(|(next, _)| end.is_none_or(|end| *next < end)) else { break };
         let unnamed: Box<[u8]> = next.into();
         keys.join_element(position, &unnamed, &[], &mut |dot| theirs.contains(dot), &mut |_| false);
         *settled = Some(unnamed);
+        *budget -= 1;
     }
 }

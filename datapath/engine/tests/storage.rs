@@ -144,14 +144,15 @@ fn storage_that_contradicts_itself_is_an_error_that_says_what() {
         error.to_string()
     };
     assert_eq!(fails(&snapshot[..snapshot.len() - 1], last_seq), "snapshot: not whole");
-    assert_eq!(fails(&snapshot[1..], last_seq), "snapshot: state sync out of sequence");
+    assert_eq!(fails(&snapshot[1..], last_seq), "snapshot: frame 0 is missing, 1 is there");
     assert_eq!(fails(&snapshot, last_seq - 1), "snapshot: state sync out of sequence");
     let mut flipped = snapshot.clone();
     flipped[1][100] ^= 4;
     assert!(fails(&flipped, last_seq).starts_with("snapshot: "), "a flipped bit");
     let mut extra = snapshot.clone();
     extra.push(snapshot[0].clone());
-    assert_eq!(fails(&extra, last_seq), "snapshot: state sync out of sequence");
+    let end = snapshot.len();
+    assert_eq!(fails(&extra, last_seq), format!("snapshot: frame {end} is missing, 0 is there"));
     world.restart_from(0, &snapshot, last_seq, true).unwrap();
     // Without a snapshot, the log has to begin at the beginning.
     world.restart_from(0, &[], last_seq, true).unwrap();

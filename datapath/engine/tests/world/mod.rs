@@ -107,6 +107,9 @@ impl Publisher for Board {
         self.index.insert(name, self.cells.len() as u32 - 1);
         Some(self.cells.len() as u32 - 1)
     }
+    fn room(&self) -> usize {
+        self.room - self.cells.len()
+    }
     fn word(&mut self, cell: u32, value: u64) -> Published {
         self.view.words.insert(self.cells[cell as usize].clone(), value);
         Published::Visible
@@ -224,7 +227,7 @@ impl World {
 
     /// A whole snapshot of a host, as frames. Between two of them, the world goes on for `step_ns`.
     pub fn snapshot(&mut self, host: usize, step_ns: u64) -> Vec<Vec<u8>> {
-        self.hosts[host].engine.begin_snapshot();
+        let number = self.hosts[host].engine.begin_snapshot();
         let mut frames = Vec::new();
         let mut buffer = [0; MAX_FRAME_BYTES];
         while let Some(len) = self.hosts[host].engine.write_snapshot(&mut buffer) {
@@ -235,7 +238,8 @@ impl World {
                 self.step(step_ns);
             }
         }
-        self.hosts[host].engine.snapshot_is_durable();
+        assert!(self.hosts[host].engine.snapshot_is_whole(number));
+        assert!(self.hosts[host].engine.snapshot_is_durable(number));
         frames
     }
 

@@ -166,6 +166,8 @@ pub(super) struct Host {
     pub(super) inbox: VecDeque<Vec<u8>>,
     /// The last snapshot that was whole.
     pub(super) snapshot: Vec<Vec<u8>>,
+    /// The number of the one that was begun last.
+    pub(super) walked: u32,
     /// Epochs that it began while it ran: each may be one more actor than its tables were made for.
     epochs: usize,
     nodes: Vec<u16>,
@@ -189,7 +191,7 @@ impl Host {
         nodes: &[u16],
     ) -> Self {
         let (board, inbox, snapshot) = (Board::default(), VecDeque::new(), Vec::new());
-        Self { engine, board, actor, session, kept, inbox, snapshot, epochs: 0, nodes: nodes.to_vec() }
+        Self { engine, board, actor, session, kept, inbox, snapshot, walked: 0, epochs: 0, nodes: nodes.to_vec() }
     }
 
     /// Receives a frame; whatever is refused is counted once, in its place.
@@ -322,7 +324,7 @@ impl Host {
 
     /// A whole snapshot of the present state, and the state that it shows.
     pub(super) fn photograph(&mut self) -> (Vec<Vec<u8>>, State) {
-        self.engine.begin_snapshot();
+        self.walked = self.engine.begin_snapshot();
         let mut frames = Vec::new();
         let mut buffer = [0xEE; MAX_FRAME_BYTES];
         while let Some(len) = self.engine.write_snapshot(&mut buffer) {

@@ -169,17 +169,17 @@ impl World {
     fn store(&mut self, at: usize, input: &mut Input<'_>) {
         let host = &mut self.hosts[at];
         match input.below(4) {
-            0 => host.engine.begin_snapshot(),
+            0 => host.walked = host.engine.begin_snapshot(),
             1 => {
                 let mut buffer = [0xEE; MAX_FRAME_BYTES];
                 let _ = host.engine.write_snapshot(&mut buffer);
             }
-            2 => host.engine.snapshot_is_durable(),
+            2 => drop(host.engine.snapshot_is_durable(host.walked)),
             _ => {
                 // Durable is what the log has as well.
                 host.engine.commit(instant(self.now_ns), &mut host.board);
                 host.snapshot = host.photograph().0;
-                host.engine.snapshot_is_durable();
+                assert!(host.engine.snapshot_is_durable(host.walked));
             }
         }
         host.check();
