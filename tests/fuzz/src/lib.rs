@@ -17,6 +17,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clients;
+pub mod config;
 pub mod engine;
 pub mod input;
 pub mod ring;
@@ -42,6 +44,8 @@ pub const TARGETS: &[Target] = &[
     ("ring", ring::ring),
     ("segment", segment::segment),
     ("segment_mutated", segment::segment_mutated),
+    ("clients", clients::clients),
+    ("config", config::config),
 ];
 
 /// Does with one input what a target does.

@@ -107,5 +107,7 @@ replays!(
     snapshot,
     ring,
     segment,
-    segment_mutated
+    segment_mutated,
+    clients,
+    config
 );

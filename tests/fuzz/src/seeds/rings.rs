@@ -1,6 +1,7 @@
-//! Seeds of the ring target: clients that behave, and the first steps of some that do not.
+//! Seeds of the ring targets: clients that behave, and the first steps of some that do not.
 
 use super::Seed;
+use crate::clients::key_of_first_shard;
 
 // Steps of `ring::ring`.
 const SCRIBBLE: u8 = 0;
@@ -63,5 +64,42 @@ pub(super) fn seeds() -> Vec<Seed> {
         .into_iter()
         .chain([("index-jumped", jumped.concat())])
         .map(|(name, data)| Seed::new("ring", name, data))
+        .chain(worker_seeds())
         .collect()
+}
+
+/// A submission by key of the hostile client of `clients::clients`.
+fn submit(op: u8, kind: u8, key: &[u8], data_len: u16) -> Vec<u8> {
+    let mut step = vec![2, op - 1, kind - 1, 5, 2, key.len() as u8];
+    step.extend(key);
+    step.extend(data_len.to_le_bytes());
+    step.push(0);
+    step
+}
+
+/// Inputs of `clients::clients`: what the other client does beside the honest one.
+fn worker_seeds() -> Vec<Seed> {
+    const TURN: [u8; 2] = [7, 0];
+    const ADD: [u8; 2] = [4, 9];
+    const SETTLE: u8 = 5;
+    const COME_AND_GO: u8 = 6;
+    // A word of the lines, or of the slots, set.
+    const JUMP: [u8; 5] = [0, 0, 0, 1, 200];
+    const GARBAGE: [u8; 6] = [0, 1, 0, 0, 1, 77];
+    let key = key_of_first_shard("k");
+    let behaves: Vec<u8> =
+        [submit(1, 1, &key, 0), submit(4, 4, &key, 1000), ADD.into(), submit(1, 1, &key, 0), TURN.into()]
+            .concat();
+    let leaves = [behaves.as_slice(), &[COME_AND_GO], &TURN, &[COME_AND_GO], &behaves, &[SETTLE]].concat();
+    let jumps = [&ADD[..], &JUMP, &TURN, &[COME_AND_GO], &GARBAGE, &TURN].concat();
+    let set = key_of_first_shard("set");
+    let mut floods = Vec::new();
+    for _ in 0..40 {
+        floods.extend(submit(5, 5, &set, 256));
+        floods.extend(ADD);
+    }
+    floods.push(SETTLE);
+    [("behaves", behaves), ("leaves", leaves), ("index-jumped", jumps), ("floods", floods)]
+        .map(|(name, data)| Seed::new("clients", name, data))
+        .into()
 }
