@@ -96,6 +96,20 @@ pub fn make(
     Ok(())
 }
 
+/// Shows that the cells up to a number are made, to those who visit them all.
+pub fn show(section: &[AtomicU64], number: u32) {
+    if let Some(shown) = section.first() {
+        // ORDER cells-used: release pairs with the acquire in `shown`: the cells up to here are made.
+        shown.store(u64::from(number), Release);
+    }
+}
+
+/// How many cells are made, counted from number 1; in a damaged file any number.
+pub fn shown(section: &[AtomicU64]) -> u64 {
+    // ORDER cells-used: acquire pairs with the release in `show`.
+    section.first().map_or(0, load_acquire)
+}
+
 /// Whether a made cell's key is `key`. A damaged cell equals nothing.
 pub fn key_equals(cell: &Cell, meta: Meta, extents: &[AtomicU64], key: &[u8]) -> bool {
     if usize::from(meta.key_len) != key.len() {

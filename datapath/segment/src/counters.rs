@@ -34,7 +34,7 @@ fn counter(part: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {
 }
 
 /// Appends counters; returns how many found room. Names are cut at 48 bytes, on a character's boundary.
-pub(crate) fn register(part: &[AtomicU64], names: &[&str]) -> usize {
+pub fn register(part: &[AtomicU64], names: &[&str]) -> usize {
     let first = count(part) as usize;
     let mut taken = 0;
     for name in names {
@@ -59,14 +59,14 @@ pub(crate) fn register(part: &[AtomicU64], names: &[&str]) -> usize {
 
 /// Publishes a value.
 #[inline]
-pub(crate) fn set(part: &[AtomicU64], index: usize, value: u64) {
+pub fn set(part: &[AtomicU64], index: usize, value: u64) {
     if let Some(place) = counter(part, index) {
         place[VALUE].store(value, Relaxed);
     }
 }
 
 /// Visits names and values.
-pub(crate) fn for_each(part: &[AtomicU64], mut visit: impl FnMut(String, u64)) {
+pub fn for_each(part: &[AtomicU64], mut visit: impl FnMut(String, u64)) {
     for index in 0..count(part) as usize {
         let Some(place) = counter(part, index) else { return };
         let mut name = Vec::with_capacity(COUNTER_NAME_BYTES);

@@ -42,6 +42,8 @@ pub mod cell;
 #[doc(hidden)]
 pub mod change_ring;
 #[doc(hidden)]
+pub mod counters;
+#[doc(hidden)]
 pub mod extent;
 #[doc(hidden)]
 pub mod index;
@@ -51,14 +53,16 @@ pub mod ring;
 #[doc(hidden)]
 pub mod set;
 #[doc(hidden)]
+pub mod sleep;
+#[doc(hidden)]
+pub mod state;
+#[doc(hidden)]
 pub mod sync;
 #[doc(hidden)]
 pub mod words;
 
 mod error;
 
-#[cfg(not(loom))]
-mod counters;
 #[cfg(not(loom))]
 mod futex;
 #[cfg(not(loom))]

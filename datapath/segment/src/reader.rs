@@ -26,7 +26,8 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::register;
 use crate::set::{self, Probe, SetHasher};
-use crate::sync::{AtomicU64, Ordering::Relaxed, load_acquire};
+use crate::state;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::watch::ChangeCursor;
 use crate::words;
 use crate::{key_hash, shard_of, worker_of};
@@ -123,8 +124,7 @@ impl Reader {
 
     /// State of the segment.
     pub fn state(&self) -> State {
-        // ORDER state: acquire pairs with the release in `Segment::mark_ready`.
-        match self.mapping.words().get(STATE_AT).map(load_acquire) {
+        match self.mapping.words().get(STATE_AT).map(state::get) {
             Some(STATE_INIT) => State::Init,
             Some(STATE_READY) => State::Ready,
             _ => State::Closed,
@@ -281,9 +281,7 @@ impl Reader {
     pub fn keys(&self, visit: &mut dyn FnMut(u8, &[u8], CellRef)) {
         for worker in 0..self.geometry.workers {
             let cells = self.part(&self.geometry.cell_section, worker);
-            // ORDER cells-used: acquire pairs with the release in `Writer::open_cell`.
-            let used = cells.first().map_or(0, load_acquire).min(self.geometry.cells) as u32;
-            for number in 1..=used {
+            for number in 1..=cell::shown(cells).min(self.geometry.cells) as u32 {
                 let Some((found, meta)) = cell::cell(cells, number).and_then(|c| Some((c, cell::meta(c)?)))
                 else {
                     continue;

@@ -21,7 +21,8 @@ use crate::error::SegmentError;
 use crate::header::{self, Counts, Geometry, Identity, STATE_AT};
 use crate::layout::{HEADER_BYTES, MAGIC, STATE_CLOSED, STATE_READY};
 use crate::mapping::Mapping;
-use crate::sync::Ordering::{Relaxed, Release};
+use crate::state;
+use crate::sync::Ordering::Relaxed;
 use crate::writer::Writer;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::ffi::OsStr;
@@ -133,10 +134,9 @@ impl Drop for Segment {
     }
 }
 
-fn set_state(mapping: &Mapping, state: u64) {
+fn set_state(mapping: &Mapping, to: u64) {
     if let Some(word) = mapping.words().get(STATE_AT) {
-        // ORDER state: release pairs with the acquire in `Reader::state`: what was published before READY is there.
-        word.store(state, Release);
+        state::set(word, to);
     }
 }
 

@@ -26,10 +26,7 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::register;
 use crate::set::{SetHasher, SetWriter};
-use crate::sync::{
-    AtomicU64,
-    Ordering::{Relaxed, Release},
-};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// A cell of one writer.
@@ -121,6 +118,11 @@ impl Writer {
         }
     }
 
+    /// Cells that no key has taken yet: how many more keys fit at most.
+    pub fn cells_left(&self) -> u64 {
+        self.geometry.cells.saturating_sub(u64::from(self.cells_used))
+    }
+
     /// Finds or makes the cell of a key. `key_hash` must be [`key_hash`](crate::key_hash) of `key`, and the key one of
     /// this worker's; a key of an impossible length or kind is `Full`, as no segment has room for it.
     pub fn open_cell(&mut self, kind: u8, key_hash: u64, key: &[u8]) -> Result<CellId, Full> {
@@ -142,10 +144,7 @@ impl Writer {
         if cell::make(cell, meta, key_hash, key, extents, &mut self.allocator).is_err() {
             return self.refuse();
         }
-        if let Some(used) = cells.first() {
-            // ORDER cells-used: release pairs with the acquire in `Reader::keys`: the cells up to here are made.
-            used.store(u64::from(number), Release);
-        }
+        cell::show(cells, number);
         index::insert(index, vacant, key_hash, number);
         self.cells_used = number;
         Ok(CellId(number))

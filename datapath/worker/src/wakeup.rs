@@ -6,27 +6,26 @@
 //!   clients ──────── write ────┘                              └── eventfd of each client
 //! ```
 //!
-//! A knock is a system call, so it is only made when the sleeper's flag says that it sleeps. The flag works as in
-//! Dekker's algorithm: the one who brings work stores the work, fences, loads the flag; the sleeper stores the flag,
-//! fences, looks for work. Both fences are `SeqCst`, so at least one of the two sees the other's store: either the work
-//! is found, or the knock is made.
+//! A knock is a system call, so it is only made when the sleeper's flag says that it sleeps. The flag is the one that
+//! clients' rings have too (`lattice_segment::sleep`, which loom explores): either the work is found, or the knock is
+//! made.
 //!
 //! Each client has an eventfd of its own: it holds a duplicate, and could drain it or fill it, but then it is only its
 //! own writes that are noticed later (never later than `max_sleep_ns`). The eventfds are watched edge-triggered, so
 //! nothing has to be read from them; `epoll_wait` with a zero timeout takes the edges.
 
+use lattice_segment::{sleep, sync::AtomicU64};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Tells one sleeping worker that there is work. Shared by everyone who may bring it some.
 #[derive(Debug)]
 pub struct Wakeup {
     eventfd: OwnedFd,
     epoll: OwnedFd,
-    sleeping: AtomicBool,
+    sleeping: AtomicU64,
 }
 
 impl Wakeup {
@@ -35,29 +34,24 @@ impl Wakeup {
         let eventfd = new_eventfd()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(0), EDGE)?;
-        Ok(Self { eventfd, epoll, sleeping: AtomicBool::new(false) })
+        Ok(Self { eventfd, epoll, sleeping: AtomicU64::new(0) })
     }
 
     /// Called after work was stored where the worker will look for it: knocks if it sleeps.
     pub fn notify(&self) {
-        // [WAKE-1] partner: `arm`. The work was stored before this fence, the flag is loaded after it.
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) {
+        if sleep::is_announced(&self.sleeping) {
             knock(self.eventfd.as_fd());
         }
     }
 
     /// From here on whoever brings work knocks. The caller looks for work once more before it sleeps.
     pub(crate) fn arm(&self) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        // [WAKE-1] partner: `notify`. The flag was stored before this fence, the work is looked for after it.
-        fence(Ordering::SeqCst);
+        sleep::announce(&self.sleeping);
     }
 
     /// The worker is awake: no knocks, and the edges that woke it are taken.
     pub(crate) fn disarm(&self) {
-        // Relaxed: a late observer of the old value only makes a knock too many.
-        self.sleeping.store(false, Ordering::Relaxed);
+        sleep::withdraw(&self.sleeping);
         // What an error (EINTR) or a full array leaves behind ends the next sleep at once: harmless.
         let mut edges = [MaybeUninit::<epoll::Event>::uninit(); EDGES];
         let _ = epoll::wait(&self.epoll, &mut edges, Some(&ZERO));

@@ -9,10 +9,7 @@ use super::layout::SLEEPING;
 use super::part::RingPart;
 use super::submission::{self, CopiedOut};
 use super::{RingFault, Submission, Ticket, Verdict};
-use crate::sync::{
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use crate::sleep;
 
 /// What the daemon remembers of a ring; the client cannot reach it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,24 +115,17 @@ pub fn complete(part: RingPart<'_>, state: &mut ConsumerState) {
 
 /// `RingConsumer::prepare_sleep` on words.
 pub fn prepare_sleep(part: RingPart<'_>, state: &ConsumerState) -> bool {
-    part.line(SLEEPING).store(1, Relaxed);
-    // ORDER ring-sleep: the fence pairs with the one in `consumer_sleeps`. Each side stores, fences, loads: either the
-    // submission is seen here or the flag is seen there.
-    if !zoo!(SleepFenceMissing) {
-        fence(SeqCst);
-    }
+    sleep::announce(part.line(SLEEPING));
     state.fault.is_none() && submission::available(part, state.head) != Ok(0)
 }
 
-/// `RingConsumer::wake` on words. Relaxed: a client that sees the old value only wakes a worker that is awake.
+/// `RingConsumer::wake` on words.
 pub fn wake(part: RingPart<'_>) {
-    part.line(SLEEPING).store(0, Relaxed);
+    sleep::withdraw(part.line(SLEEPING));
 }
 
 /// `RingProducer::consumer_sleeps` on words.
 #[inline]
 pub fn consumer_sleeps(part: RingPart<'_>) -> bool {
-    // ORDER ring-sleep: the fence pairs with the one in `prepare_sleep`.
-    fence(SeqCst);
-    part.line(SLEEPING).load(Relaxed) != 0
+    sleep::is_announced(part.line(SLEEPING))
 }

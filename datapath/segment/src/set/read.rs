@@ -40,6 +40,17 @@ fn with_bucket<T>(
     // ORDER set-directory: acquire pairs with the release stores of `cell.value` in `write`: the slots are there.
     let Some(reference) = ExtentRef::from_word(load_acquire(&cell[CELL_VALUE])) else { return Ok(None) };
     let directory = Directory::resolve(extents, reference)?;
+    let found = in_directory(&directory, extents, hash, look);
+    // Also nonsense is not believed of a directory that is none any more.
+    if directory.extent.still_valid() { found.map(Some) } else { Err(Unresolved::Moved) }
+}
+
+fn in_directory<T>(
+    directory: &Directory<'_>,
+    extents: &[AtomicU64],
+    hash: u64,
+    look: impl FnOnce(&[AtomicU64]) -> Result<T, Unresolved>,
+) -> Result<T, Unresolved> {
     let slot = directory.slots.get(directory.slot(hash)).ok_or(Unresolved::Corrupt)?;
     // ORDER set-bucket: acquire pairs with the release stores of slots in `write`: the bucket's entries are there.
     let reference = ExtentRef::from_word(load_acquire(slot)).ok_or(Unresolved::Corrupt)?;
@@ -49,10 +60,7 @@ fn with_bucket<T>(
         return Err(Unresolved::Corrupt);
     }
     let found = place.payload().get(..place.len() / 8).ok_or(Unresolved::Corrupt).and_then(look);
-    if !place.still_valid() || !directory.extent.still_valid() {
-        return Err(Unresolved::Moved);
-    }
-    found.map(Some)
+    if place.still_valid() { found } else { Err(Unresolved::Moved) }
 }
 
 /// Whether an element is a member.
