@@ -38,6 +38,7 @@ mod sender;
 mod snapshot;
 mod stability;
 mod stats;
+mod sync_apply;
 mod sync_receive;
 mod sync_send;
 mod walk;
