@@ -74,7 +74,7 @@ fn seeds_are_as_the_formats_make_them() {
     for seed in lattice_fuzz::seeds::all() {
         let path = seed.path(&corpora());
         let held = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `seeds`", path.display()));
-        assert!(held == seed.data, "{} is of another format: run `seeds`", path.display());
+        assert!(held == seed.data || !seed.exact, "{} is of another format: run `seeds`", path.display());
     }
 }
 

@@ -126,13 +126,14 @@ pub(super) fn seeds() -> Vec<Seed> {
     let mut seeds: Vec<Seed> =
         scripts().into_iter().map(|(name, data)| Seed::new("engine", name, data)).collect();
     let Sample { frames, snapshot } = crate::engine::sample();
+    let happened = |target, name: String, data| Seed { exact: false, ..Seed::new(target, name, data) };
     for bytes in frames {
         let header = decode_frame(&bytes, CLUSTER).expect("a frame of an engine").header;
         let name = format!("engine-{:?}", header.frame_type).to_lowercase();
-        seeds.push(Seed::new("frame", name, [vec![0], bytes].concat()));
+        seeds.push(happened("frame", name, [vec![0], bytes].concat()));
     }
-    seeds.push(Seed::new("snapshot", "payloads", stored(&snapshot, false)));
-    seeds.push(Seed::new("snapshot", "frames", stored(&snapshot, true)));
+    seeds.push(happened("snapshot", "payloads".into(), stored(&snapshot, false)));
+    seeds.push(happened("snapshot", "frames".into(), stored(&snapshot, true)));
     // Four records of an own log, no snapshot, and one record of an old epoch.
     seeds.push(Seed::new("snapshot", "log", [4, 1, 3, 2, 1, 3, 3, 3, 0, 1, 3, 0, 1, 107]));
     seeds

@@ -19,11 +19,13 @@ pub struct Seed {
     pub name: String,
     /// The input.
     pub data: Vec<u8>,
+    /// It follows from the formats alone; else also from what engines happen to do, which may change with them.
+    pub exact: bool,
 }
 
 impl Seed {
     fn new(target: &'static str, name: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
-        Self { target, name: name.into(), data: data.into() }
+        Self { target, name: name.into(), data: data.into(), exact: true }
     }
 
     /// Its file in the directory of the corpora.
