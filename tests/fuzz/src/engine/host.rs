@@ -191,7 +191,18 @@ impl Host {
         nodes: &[u16],
     ) -> Self {
         let (board, inbox, snapshot) = (Board::default(), VecDeque::new(), Vec::new());
-        Self { engine, board, actor, session, kept, inbox, snapshot, walked: 0, epochs: 0, nodes: nodes.to_vec() }
+        Self {
+            engine,
+            board,
+            actor,
+            session,
+            kept,
+            inbox,
+            snapshot,
+            walked: 0,
+            epochs: 0,
+            nodes: nodes.to_vec(),
+        }
     }
 
     /// Receives a frame; whatever is refused is counted once, in its place.
