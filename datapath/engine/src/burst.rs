@@ -98,3 +98,26 @@ impl Burst {
         self.dots.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_crdt::ActorId;
+
+    #[test]
+    fn what_was_kept_is_found_again_until_the_burst_is_cleared() {
+        let dot = |seq| Dot::new(ActorId::new(1, 1), seq);
+        let mut burst = Burst::new(2);
+        assert_eq!((burst.room(), burst.is_empty(), burst.kept_bytes()), (2, true, 0));
+        let (first, second) = (burst.keep_bytes(b"first"), burst.keep_bytes(b"second"));
+        let (one, two) = (burst.keep_dots(&[dot(1)]), burst.keep_dots(&[dot(2), dot(3)]));
+        assert_eq!((burst.bytes(first), burst.bytes(second)), (&b"first"[..], &b"second"[..]));
+        assert_eq!((burst.dots(one), burst.dots(two)), (&[dot(1)][..], &[dot(2), dot(3)][..]));
+        assert_eq!((burst.push(8, Waiting::Counter), burst.push(9, Waiting::Counter)), (0, 1));
+        assert_eq!((burst.room(), burst.is_empty(), burst.kept_bytes()), (0, false, 11));
+        burst.clear();
+        assert_eq!((burst.room(), burst.is_empty(), burst.kept_bytes()), (2, true, 0));
+        let span = burst.keep_dots(&[dot(4)]);
+        assert_eq!(burst.dots(span), [dot(4)]);
+    }
+}

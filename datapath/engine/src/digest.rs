@@ -61,3 +61,56 @@ pub(crate) fn vector_digest(vector: &VersionVector) -> u64 {
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_crdt::{SeqRange, VectorLimits};
+
+    const ACTOR: ActorId = ActorId::new(3, 0x1122_3344_5566);
+
+    fn entry(increments: u128, decrements: u128) -> CounterEntry {
+        CounterEntry { increments, decrements }
+    }
+
+    fn vector(ranges: &[(u64, u64)]) -> VersionVector {
+        let mut vector = VersionVector::new(VectorLimits { max_actors: 4, max_ranges_per_actor: 4 });
+        ranges.iter().for_each(|&(first, last)| vector.cover_range(ACTOR, SeqRange { first, last }));
+        vector
+    }
+
+    /// Hosts of different versions compare digests, so their values are part of the protocol.
+    #[test]
+    fn digests_are_what_they_have_always_been() {
+        let zero = CounterEntry::default();
+        let found = [
+            counter_change(7, ACTOR, zero, entry(5, 0)),
+            counter_change(7, ACTOR, zero, entry(u128::MAX - 1, 1 << 100)),
+            register_atom(7, (Hlc::from_u64(1 << 20), ACTOR), b"value"),
+            element_atom(7, Kind::Set, b"element", Dot::new(ACTOR, 9)),
+            vector_digest(&vector(&[(1, 4), (6, 7)])),
+        ];
+        let published = [
+            6_271_068_447_735_188_481,
+            9_269_795_674_376_833_821,
+            3_241_736_452_487_930_089,
+            9_517_522_768_959_316_442,
+            10_086_431_330_921_522_570,
+        ];
+        assert_eq!(found, published);
+    }
+
+    #[test]
+    fn a_change_is_the_difference_of_two_states_and_nothing_has_no_digest() {
+        let zero = CounterEntry::default();
+        let (some, more) = (entry(5, 3), entry(5, 4));
+        let gained = |old, new| counter_change(7, ACTOR, old, new);
+        assert_eq!(gained(zero, more), gained(zero, some).wrapping_add(gained(some, more)));
+        assert_eq!((gained(some, some), gained(zero, zero)), (0, 0));
+        assert_ne!(gained(zero, entry(1, 0)), gained(zero, entry(0, 1)));
+        assert_ne!(gained(zero, entry(1, 0)), 0);
+        assert_ne!(gained(zero, entry(0, 1)), 0);
+        assert_eq!(vector_digest(&vector(&[])), 0);
+        assert_ne!(vector_digest(&vector(&[(1, 4), (6, 7)])), vector_digest(&vector(&[(1, 4), (6, 8)])));
+    }
+}

@@ -263,3 +263,6 @@ impl Lane {
 pub(crate) fn bounds(timers: &EngineTimers) -> TimeoutBounds {
     TimeoutBounds { min_ns: timers.min_rto_ns, max_ns: timers.max_rto_ns, ack_delay_ns: timers.ack_delay_ns }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,4 +139,28 @@ mod tests {
             }
         }
     }
+
+    /// It evicts no more than it must, and fills the ring to its last byte and its last place.
+    #[test]
+    fn holds_as_many_records_as_fit() {
+        let held = |len: usize, records: usize| {
+            let mut log = MemoryLog::new(256, records);
+            (0..100).for_each(|_| assert!(log.append(&vec![1; len]) > 0));
+            log.last_seq() - log.first_seq() + 1
+        };
+        assert_eq!([256, 129, 128, 64, 16].map(|len| held(len, 64)), [1, 1, 2, 4, 16]);
+        // Two of 100 bytes, then 56 bytes are skipped: the oldest goes first, and one of the two stays.
+        assert_eq!((held(100, 64), held(1, 8)), (2, 8));
+    }
+
+    #[test]
+    fn a_new_epoch_begins_with_seq_1_and_nothing_held() {
+        let mut log = MemoryLog::new(256, 16);
+        assert_eq!((log.first_seq(), log.last_seq(), log.record(0), log.record(1)), (1, 0, None, None));
+        (0..40).for_each(|_| assert!(log.append(&[7; 20]) > 0));
+        log.begin_epoch(ActorId::new(1, 2));
+        assert_eq!((log.first_seq(), log.last_seq(), log.record(1)), (1, 0, None));
+        assert_eq!(log.append(b"new"), 1);
+        assert_eq!(log.record(1), Some(&b"new"[..]));
+    }
 }

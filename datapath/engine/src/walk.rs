@@ -239,9 +239,10 @@ fn push_part(
             Part::Counter(Some(actor))
         }
         (Part::Register, Value::Register(register)) => {
-            if let (Some((hlc, actor)), Some(value)) = (register.stamp(), register.get()) {
-                writer.push_item(&SyncItem::RegisterValue { hlc, actor, value })?;
-            }
+            let (Some((hlc, actor)), Some(value)) = (register.stamp(), register.get()) else {
+                return Ok((Some(Part::End), 0));
+            };
+            writer.push_item(&SyncItem::RegisterValue { hlc, actor, value })?;
             Part::End
         }
         (Part::Elements(after), Value::Flag(_) | Value::Set(_)) => {

@@ -51,6 +51,10 @@ impl Publisher for SegmentPublisher {
         self.writer.open_cell(kind as u8, key_hash, key).ok().map(CellId::as_u32)
     }
 
+    fn room(&self) -> usize {
+        usize::try_from(self.writer.cells_left()).unwrap_or(usize::MAX)
+    }
+
     fn word(&mut self, cell: u32, value: u64) -> Published {
         self.writer.publish_word(CellId::from_u32(cell), value);
         Published::Visible
