@@ -98,6 +98,7 @@ impl FromStr for Bug {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     #[test]
     fn names_are_the_variants_in_kebab_case_and_lead_back() {
@@ -118,6 +119,34 @@ mod tests {
         let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         assert_eq!(names.len(), Bug::ALL.len());
         assert!("no-such-bug".parse::<Bug>().unwrap_err().to_string().contains("max-over-gap"));
+    }
+
+    /// The sources of the crates that have bugs, as one text.
+    fn sources() -> String {
+        let mut text = String::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut directories = ["crdt", "datapath/wire", "datapath/engine", "datapath/segment"]
+            .map(|room| root.join(room).join("src"))
+            .to_vec();
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).expect("a room's sources") {
+                let path = entry.expect("a readable directory").path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    text += &std::fs::read_to_string(&path).expect("a readable source");
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn each_bug_has_its_place_in_the_code() {
+        let sources = sources();
+        for bug in Bug::ALL {
+            assert!(sources.contains(&format!("zoo!({bug:?})")), "{bug} is planted nowhere");
+        }
     }
 
     #[test]
