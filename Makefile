@@ -1,7 +1,12 @@
 # Latticed's front door. Every target installs what it needs first (scripts/deps.sh).
 #
 #   make demo     three hosts, one state, a partition, and the proof that nothing was lost
-#   make test     every test: workspace, real clusters, loom
+#   make test     every test: workspace, real clusters, fuzz corpora, loom, simulator, bug zoo
+#   make sim      2,000 seeded worlds (SEEDS=n, FIRST=n)
+#   make zoo      planted bugs, each of which the tests must find
+#   make model    exhaustive model checking of the replication rules, the larger bounds
+#   make fuzz     every fuzz target for FUZZ_SECONDS (600) each; needs cargo-fuzz
+#   make mutants  the mutation score of crdt, wire and engine: hours; needs cargo-mutants
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
 #   make bench    what a read costs, and the raw round trip of the network path
 #   make check    formatting, lints and a build with warnings denied
@@ -17,8 +22,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SOAK_SECONDS ?= 240
+SEEDS ?= 2000
+FIRST ?= 0
+FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test soak bench check fmt
+.PHONY: deps build demo test sim zoo model fuzz mutants soak bench check fmt
 
 deps:
 	@scripts/deps.sh
@@ -37,6 +45,29 @@ test: deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
+	@$(MAKE) --no-print-directory sim zoo
+
+# Seeded worlds around the production engine; `lattice-sim replay` shows one of them.
+sim: deps
+	cargo run --release -p lattice-sim -- run --seeds $(SEEDS) --first $(FIRST)
+
+# Are the tests able to fail? The feature zoo plants bugs, so it has a target directory of its own. Those of the protocol
+# are for the simulator to find; those of a codec or of memory ordering for their own tests.
+zoo: deps
+	cargo run --release --target-dir $(TARGET)/zoo -p lattice-sim --features zoo -- zoo
+	cargo test --target-dir $(TARGET)/zoo -p lattice-wire -p lattice-engine --features lattice-wire/zoo,lattice-engine/zoo \
+		--test zoo --test hostile_world
+	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom \
+		-p lattice-segment --features zoo --test loom
+
+model: deps
+	cargo run --release -p lattice-model -- check
+
+fuzz: deps
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/fuzz.sh
+
+mutants: deps
+	scripts/mutants.sh
 
 soak: deps
 	cargo build --release -p lattice-control -p lattice-client --bins --examples
