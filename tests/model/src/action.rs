@@ -49,6 +49,8 @@ pub enum Action {
     WriteKey { at: usize },
     /// A node restarts.
     Restart { at: usize, how: Restart },
+    /// Everybody gets all that any log holds, and makes a snapshot.
+    Calm,
     /// A node drops an empty key.
     Drop { at: usize, key: usize },
 }
@@ -71,6 +73,9 @@ impl State {
             }));
             self.sync_actions(config, at, actions);
             self.storage_actions(config, at, actions);
+        }
+        if self.calms < config.calms {
+            actions.push(Action::Calm);
         }
     }
 
@@ -155,8 +160,10 @@ impl State {
             Action::BeginSnapshot { at } => next.begin_snapshot(config, at),
             Action::WriteKey { at } => next.write_key(config, at),
             Action::Restart { at, how } => next.restart(config, at, how),
+            Action::Calm => next.calm(config),
             Action::Drop { at, key } => next.drop_key(config, at, key),
         }
+        next.forget_the_dead(config);
         (next != *self).then_some(next)
     }
 
@@ -173,7 +180,8 @@ impl State {
         self.replicas[at].now.merge(config, &op);
     }
 
-    fn deliver(&mut self, config: &Config, dot: Dots, to: usize) {
+    /// A record reaches a node.
+    pub fn deliver(&mut self, config: &Config, dot: Dots, to: usize) {
         let Some(op) = self.ops.iter().find(|op| op.dot == dot).copied() else { return };
         if !self.skips(config, to, dot) {
             self.replicas[to].now.merge(config, &op);

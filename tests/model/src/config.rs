@@ -18,6 +18,19 @@ pub enum PreRemovedAt {
     End,
 }
 
+/// What has happened before the model begins. It takes two of the operations, and saves the steps to where old copies and
+/// dropped keys get interesting.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Prologue {
+    /// Nothing.
+    Nothing,
+    /// An element was added and removed, with calm after each: every node's snapshot covers the removal, and every
+    /// node's old copy shows the element.
+    Removed,
+    /// As above, but the record of the add has not come to the last node, for which it is pre-removed.
+    RemovedUnseen,
+}
+
 /// Bounds and faults. Everything within them is explored.
 #[derive(Copy, Clone, Debug)]
 pub struct Config {
@@ -39,6 +52,10 @@ pub struct Config {
     pub restarts: u8,
     /// Snapshots in all. Each is written in slices while the engine goes on.
     pub snapshots: u8,
+    /// Calm periods in all, in which everybody gets everything and makes a snapshot: many steps in one.
+    pub calms: u8,
+    /// What has happened before.
+    pub prologue: Prologue,
     /// Whether empty keys are dropped when they are stable.
     pub drops: bool,
     /// See [`PreRemovedAt`].
@@ -66,6 +83,8 @@ impl Config {
             delays: false,
             restarts: 0,
             snapshots: 0,
+            calms: 0,
+            prologue: Prologue::Nothing,
             drops: false,
             pre_removed_at: PreRemovedAt::Begin,
             unremoved_stays: false,

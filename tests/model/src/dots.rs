@@ -63,6 +63,11 @@ pub fn filled_up(dots: Dots) -> Dots {
     (1..MAX_SEQ).fold(dots, |filled, _| filled | (filled >> 1 & without_last))
 }
 
+/// Of each actor, the highest dot of a set that is filled up.
+pub fn last_of_each(filled: Dots) -> Dots {
+    filled & !(filled >> 1 & !(FIRST << (MAX_SEQ - 1)))
+}
+
 /// The dots of a set, one by one.
 pub fn each(dots: Dots) -> impl Iterator<Item = Dots> {
     (0..Dots::BITS).map(|at| 1 << at).filter(move |dot| dots & dot != 0)
@@ -77,6 +82,7 @@ mod tests {
         let dots = dot(0, 1) | dot(0, 2) | dot(0, 4) | dot(1, 2) | dot(7, 1);
         assert_eq!(contiguous(dots), dot(0, 1) | dot(0, 2) | dot(7, 1));
         assert_eq!(filled_up(dots), of_actor(0) | dot(1, 1) | dot(1, 2) | dot(7, 1));
+        assert_eq!(last_of_each(filled_up(dots)), dot(0, 4) | dot(1, 2) | dot(7, 1));
         assert_eq!((highest(dots, 0), highest(dots, 1), highest(dots, 2)), (4, 2, 0));
         assert_eq!((actor_of(dot(5, 3)), seq_of(dot(5, 3))), (5, 3));
         assert_eq!(each(dots).count(), 5);

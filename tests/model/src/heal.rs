@@ -14,14 +14,17 @@ const ROUNDS: usize = 4;
 #[derive(Copy, Clone, Debug)]
 struct Order {
     logs_first: bool,
+    /// From the last node to the first, and from the last record to the first.
     reversed: bool,
+    /// Everything that one node receives, then the next; else everything that one sends.
+    by_receiver: bool,
 }
 
 const ORDERS: [Order; 4] = [
-    Order { logs_first: true, reversed: false },
-    Order { logs_first: true, reversed: true },
-    Order { logs_first: false, reversed: false },
-    Order { logs_first: false, reversed: true },
+    Order { logs_first: true, reversed: false, by_receiver: false },
+    Order { logs_first: true, reversed: true, by_receiver: true },
+    Order { logs_first: false, reversed: false, by_receiver: true },
+    Order { logs_first: false, reversed: true, by_receiver: false },
 ];
 
 /// Heals in every order, and says what is wrong with where that leads.
@@ -69,9 +72,7 @@ impl State {
 
     /// Everybody makes a snapshot, tells the others, and drops what it may.
     fn drop_what_is_stable(&mut self, config: &Config) {
-        for replica in &mut self.replicas {
-            (replica.durable, replica.outdated) = (replica.now, 0);
-        }
+        self.snapshot_everywhere(config);
         for at in 0..config.replicas {
             for key in 0..config.keys {
                 if self.may_drop(config, at, key) {
@@ -87,5 +88,6 @@ fn pairs(config: &Config, order: Order) -> impl Iterator<Item = (usize, usize)> 
     let last = config.replicas - 1;
     let nodes = move |i: usize| if order.reversed { last - i } else { i };
     let all = (0..=last).flat_map(move |one| (0..=last).map(move |other| (nodes(one), nodes(other))));
-    all.filter(|(one, other)| one != other)
+    let all = all.filter(|(one, other)| one != other);
+    all.map(move |(one, other)| if order.by_receiver { (other, one) } else { (one, other) })
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use lattice_model::check::{Search, run};
-use lattice_model::config::{Broken, Config, PreRemovedAt};
+use lattice_model::config::{Broken, Config, PreRemovedAt, Prologue};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -47,6 +47,12 @@ struct Bounds {
     /// Snapshots in all.
     #[arg(long, default_value_t = 0)]
     snapshots: u8,
+    /// Calm periods in all, in which everybody gets everything and makes a snapshot.
+    #[arg(long, default_value_t = 0)]
+    calms: u8,
+    /// What has happened before, with two of the operations: `nothing`, `removed` or `removed_unseen`.
+    #[arg(long, default_value = "nothing", value_parser = prologue)]
+    prologue: Prologue,
     /// Empty keys are dropped when they are stable.
     #[arg(long)]
     drops: bool,
@@ -88,6 +94,8 @@ impl Bounds {
             delays: self.delays,
             restarts: self.restarts,
             snapshots: self.snapshots,
+            calms: self.calms,
+            prologue: self.prologue,
             drops: self.drops,
             pre_removed_at: if self.pre_removed_at_end { PreRemovedAt::End } else { PreRemovedAt::Begin },
             unremoved_stays: self.unremoved_stays,
@@ -95,6 +103,15 @@ impl Bounds {
             broken: self.broken,
             symmetry: !self.no_symmetry,
         }
+    }
+}
+
+fn prologue(name: &str) -> Result<Prologue, String> {
+    match name {
+        "nothing" => Ok(Prologue::Nothing),
+        "removed" => Ok(Prologue::Removed),
+        "removed_unseen" => Ok(Prologue::RemovedUnseen),
+        _ => Err("it is nothing, removed or removed_unseen".into()),
     }
 }
 

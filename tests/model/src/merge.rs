@@ -1,7 +1,7 @@
 //! Rules 1 to 3 and 5, as the architecture numbers them: what a record and what a walk do to a store.
 
 use crate::config::{Broken, Config, MAX_KEYS, PreRemovedAt};
-use crate::dots::{Dots, filled_up};
+use crate::dots::{Dots, filled_up, last_of_each};
 use crate::state::{Op, Slice, Store, Sync, What};
 
 impl Store {
@@ -82,6 +82,6 @@ impl Store {
 
     /// Whether a key has something for a peer that said that it has `filter`.
     pub fn is_news(&self, key: usize, filter: Dots) -> bool {
-        self.touches[key] & !filter != 0
+        last_of_each(self.touches[key]) & !filter != 0
     }
 }

@@ -93,6 +93,29 @@ impl State {
         }
     }
 
+    /// Everybody gets all that any log holds, and makes a snapshot. Syncs end unfinished.
+    pub fn calm(&mut self, config: &Config) {
+        for replica in &mut self.replicas {
+            (replica.syncs, replica.writing) = ([None; 2], None);
+        }
+        for from in 0..config.replicas {
+            let log = self.log(from);
+            let ops = self.ops;
+            for replica in &mut self.replicas[..config.replicas] {
+                ops.iter().filter(|op| op.dot & log != 0).for_each(|op| replica.now.merge(config, op));
+            }
+        }
+        self.snapshot_everywhere(config);
+        self.calms += 1;
+    }
+
+    /// Everybody makes a snapshot at once, and tells the others.
+    pub fn snapshot_everywhere(&mut self, config: &Config) {
+        for replica in &mut self.replicas[..config.replicas] {
+            (replica.older, replica.durable, replica.outdated) = (replica.durable, replica.now, 0);
+        }
+    }
+
     fn new_actor(&mut self, at: usize) -> u8 {
         let actor = self.actors;
         debug_assert!(usize::from(actor) < MAX_ACTORS);

@@ -3,7 +3,7 @@
 //! For a set of dots that somebody knows, an element is shown if one of its adds is known and no known operation
 //! supersedes or removes it; the counter is the sum of the last known entries of each actor.
 
-use crate::config::Config;
+use crate::config::{Config, PreRemovedAt};
 use crate::dots::{Dots, contiguous, filled_up};
 use crate::state::{Ops, Replica, State, Store, What};
 use std::fmt;
@@ -115,12 +115,11 @@ fn check_shown(ops: &Ops, now: &Store) -> Result<(), Violation> {
 }
 
 /// Whether a key shows exactly the operations that are covered. It may show more while it was touched by others that are
-/// not, which a state sync or a snapshot shows before their records come.
+/// not, which a state sync or a snapshot shows before their records come. (What a sync shows of operations on a key that
+/// its sender has dropped leaves no touch, and what one that was abandoned took away by its pre-removed dots neither.)
 fn check_exact(config: &Config, ops: &Ops, now: &Store, key: usize, of_key: Dots) -> Result<(), Violation> {
     let beyond = now.touches[key] & of_key & !now.vector != 0;
-    // Pre-removed dots of a sync that was abandoned have had their effect without an operation that is covered.
-    let foreign = now.pre_removed & of_key & !ops.gone_by(now.vector) != 0;
-    if beyond || foreign || config.pre_removed_at == crate::config::PreRemovedAt::Begin {
+    if beyond || config.drops || config.pre_removed_at == PreRemovedAt::Begin {
         return Ok(());
     }
     let covered = now.vector & of_key;

@@ -1,6 +1,7 @@
 //! What a state of the model consists of.
 
-use crate::config::{Config, MAX_KEYS, MAX_OPS, MAX_REPLICAS};
+use crate::action::Action;
+use crate::config::{Config, MAX_KEYS, MAX_OPS, MAX_REPLICAS, PreRemovedAt, Prologue};
 use crate::dots::{self, Dots, MAX_ACTORS};
 
 /// What an operation does.
@@ -187,13 +188,45 @@ pub struct State {
     pub restarts: u8,
     /// Snapshots so far.
     pub snapshots: u8,
+    /// Calm periods so far.
+    pub calms: u8,
     /// A dot was given to two operations.
     pub dot_twice: bool,
 }
 
 impl State {
-    /// Nothing has happened yet.
+    /// Nothing has happened yet, but for the prologue.
     pub fn new(config: &Config) -> Self {
+        let mut state = Self::empty(config);
+        let add = Action::Add { at: 0, key: 0, element: 0 };
+        let remove = Action::Remove { at: 1, key: 0, element: 0 };
+        match config.prologue {
+            Prologue::Nothing => {}
+            Prologue::Removed => state.play(config, &[add, Action::Calm, remove, Action::Calm]),
+            Prologue::RemovedUnseen => {
+                let last = config.replicas - 1;
+                state.play(config, &[add]);
+                // The last node is away: for it, neither the calm period nor what came before it happened.
+                let away = state.replicas[last];
+                state.play(config, &[Action::Calm]);
+                state.replicas[last] = away;
+                state.play(config, &[remove]);
+                let removal = state.log(1);
+                (0..config.replicas).for_each(|to| state.deliver(config, removal, to));
+                state.snapshot_everywhere(config);
+            }
+        }
+        (state.calms, state.snapshots) = (0, 0);
+        state
+    }
+
+    fn play(&mut self, config: &Config, actions: &[Action]) {
+        for action in actions {
+            *self = self.after(config, *action).unwrap_or(*self);
+        }
+    }
+
+    fn empty(config: &Config) -> Self {
         let mut state = Self { actors: config.replicas as u8, ..Self::default() };
         for node in 0..config.replicas {
             state.nodes[node] = node as u8;
@@ -215,5 +248,38 @@ impl State {
     /// Syncs that are running.
     pub fn running_syncs(&self) -> usize {
         self.replicas.iter().flat_map(|replica| &replica.syncs).flatten().count()
+    }
+}
+
+impl State {
+    /// Forgets what can make no difference any more, so that states that only differ in it are one.
+    pub fn forget_the_dead(&mut self, config: &Config) {
+        let restarts_are_over = self.restarts >= config.restarts;
+        for replica in &mut self.replicas {
+            if restarts_are_over && !config.drops {
+                (replica.durable, replica.older, replica.writing) =
+                    (Store::default(), Store::default(), None);
+            }
+            if restarts_are_over {
+                replica.older = Store::default();
+            }
+            if !config.drops {
+                (replica.durable_before, replica.outdated) = (0, 0);
+            }
+            for sync in replica.syncs.iter_mut().flatten() {
+                if sync.open && config.pre_removed_at == PreRemovedAt::Begin {
+                    sync.pre_removed = 0;
+                }
+                if usize::from(sync.cursor) == config.all_keys() && sync.slice.is_none() {
+                    sync.filter = 0;
+                }
+                if !sync.full {
+                    sync.named = 0;
+                }
+            }
+        }
+        if restarts_are_over && !config.drops {
+            (self.snapshots, self.calms) = (config.snapshots, config.calms);
+        }
     }
 }

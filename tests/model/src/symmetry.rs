@@ -9,22 +9,40 @@ use crate::state::{Replica, State, Store, Sync};
 /// New names of the nodes.
 type Names = [usize; MAX_REPLICAS];
 
-const OF_THREE: [Names; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-const OF_TWO: [Names; 2] = [[0, 1, 2], [1, 0, 2]];
+const ALL_NAMES: [Names; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
 /// The least of the states that are the same but for names.
 pub fn representative(config: &Config, state: &State) -> State {
-    let names: &[Names] = match config.replicas {
-        3 => &OF_THREE,
-        2 => &OF_TWO,
-        _ => &OF_THREE[..1],
+    let marks = marks(config, state);
+    // Only names that put the marks in order: where those differ, that is one.
+    let in_order = |names: &&Names| {
+        let mut renamed = [0; MAX_REPLICAS];
+        names.iter().zip(marks).for_each(|(new, mark)| renamed[*new] = mark);
+        renamed.is_sorted()
     };
-    let renamed = names.iter().map(|names| {
+    let renamed = ALL_NAMES.iter().filter(in_order).map(|names| {
         let mut renamed = rename_nodes(state, names);
         rename_elements(&mut renamed);
         renamed
     });
     renamed.min().unwrap_or(*state)
+}
+
+/// For each node a number that depends on no name. Nodes that there are not come last.
+fn marks(config: &Config, state: &State) -> [u64; MAX_REPLICAS] {
+    let mut marks = [u64::MAX; MAX_REPLICAS];
+    for (mark, replica) in marks.iter_mut().zip(&state.replicas).take(config.replicas) {
+        let (now, durable) = (&replica.now, &replica.durable);
+        let sync = replica.syncs[0].unwrap_or_default();
+        let own = dots::of_actor(replica.actor);
+        let sets =
+            [now.vector, now.vector & own, now.live, now.live & own, now.pre_removed, sync.c, durable.vector];
+        let counts = sets.iter().fold(0, |mark, set| mark << 4 | u64::from(set.count_ones().min(15)));
+        let epoch = if usize::from(replica.actor) < MAX_REPLICAS { 0 } else { u64::from(replica.actor) };
+        let stage = u64::from(sync.cursor) << 1 | u64::from(replica.syncs[0].is_some());
+        *mark = counts << 16 | stage << 8 | epoch << 4 | u64::from(now.touches[0].count_ones().min(15));
+    }
+    marks
 }
 
 fn rename_nodes(state: &State, names: &Names) -> State {
