@@ -60,13 +60,23 @@ proptest! {
                     let covered = vector.cover(dot);
                     prop_assert_eq!(checked, covered);
                     match covered {
-                        Ok(new) => prop_assert_eq!(new, dot.seq > 0 && model.insert(dot)),
+                        Ok(new) => {
+                            prop_assert_eq!(new, dot.seq > 0 && model.insert(dot));
+                            let ranges = |vector: &VersionVector| vector.clock(dot.actor).map_or(0, |c| c.ranges().len());
+                            prop_assert!(ranges(&vector) <= ranges(&before).max(2), "over the limit");
+                            prop_assert!(vector.len() <= before.len().max(3), "over the limit");
+                        }
                         Err(error) => {
                             prop_assert_eq!(&vector, &before, "an error changes nothing");
                             let known = before.clock(dot.actor);
                             match error {
                                 VectorError::TooManyActors => prop_assert!(known.is_none() && before.len() >= 3),
-                                VectorError::TooManyRanges => prop_assert!(known.is_some_and(|c| c.ranges().len() >= 2)),
+                                VectorError::TooManyRanges => {
+                                    prop_assert!(known.is_some_and(|c| c.ranges().len() >= 2));
+                                    let beside = [dot.seq - 1, dot.seq.saturating_add(1)];
+                                    let grows = beside.map(|seq| before.contains(Dot::new(dot.actor, seq)));
+                                    prop_assert_eq!(grows, [false; 2], "a range may grow at the limit");
+                                }
                             }
                         }
                     }
