@@ -1,0 +1,289 @@
+//! Frames at their edges: for whom they are, in which session they count, when they are due, and what is counted.
+
+#[allow(dead_code, reason = "each test program uses its part")]
+mod stage;
+#[allow(dead_code, reason = "each test program uses its part")]
+mod world;
+
+use lattice_crdt::{ActorId, Kind, SeqRange};
+use lattice_engine::{DropReason, EngineTimers, LocalOp};
+use lattice_wire::{
+    ANY_NODE, Ack, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, VectorPart,
+    WireError,
+};
+use stage::{Blind, MS, OWN, SECOND, SESSION, Sent, Stage, puppet};
+
+fn stage() -> Stage {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.hello(0);
+    stage
+}
+
+fn of_type(sent: &Sent, frame_type: FrameType, slot: usize) -> Vec<(Header, Vec<u8>)> {
+    let wanted = sent.iter().filter(|(to, header, _)| (*to, header.frame_type) == (slot, frame_type));
+    wanted.map(|(_, header, payload)| (*header, payload.clone())).collect()
+}
+
+fn beat(stage: &mut Stage, header: Header) -> Result<(), DropReason> {
+    let beat = Heartbeat { state_digest: 1, vector_digest: 1, wall_ns: 0, last_seq: 0 };
+    stage.play(header, |frame| beat.encode(frame).unwrap())
+}
+
+/// A data frame of counter records with the peer's seqs after `lo`.
+fn data(stage: &mut Stage, lo: u64, count: u32) -> Result<(), DropReason> {
+    let header = Header { lo, count, ..Stage::header(FrameType::Data, 0) };
+    stage.play(header, |frame| records(frame, lo, count))
+}
+
+fn records(frame: &mut FrameWriter<'_>, lo: u64, count: u32) {
+    for seq in lo + 1..=lo + u64::from(count) {
+        let op = Op::Counter { increments: u128::from(seq), decrements: 0 };
+        frame.push_record(&Record { kind: Kind::Counter, key: b"k", op }).unwrap();
+    }
+}
+
+fn ack(stage: &mut Stage, actor: ActorId, contiguous: u64, ranges: &[SeqRange]) -> Result<(), DropReason> {
+    stage.play(Stage::header(FrameType::Ack, 0), |frame| {
+        Ack::new(actor, contiguous, ranges).encode(frame).unwrap()
+    })
+}
+
+#[test]
+fn frames_for_others_and_from_strangers_are_dropped_and_counted() {
+    let mut stage = stage();
+    let good = Stage::header(FrameType::Heartbeat, 0);
+    let cases = [
+        (Header { dest_node: 9, ..good }, DropReason::OtherNode),
+        (Header { dest_node: ANY_NODE, ..good }, DropReason::OtherNode),
+        (Header { shard: 1, ..good }, DropReason::OtherShard),
+        (Header { node: 1, actor: OWN, ..good }, DropReason::OwnNode),
+        (Header { node: 9, actor: ActorId::new(9, 1), ..good }, DropReason::UnknownPeer),
+        (Header { actor: ActorId::new(3, 9), ..good }, DropReason::UnknownPeer),
+    ];
+    for (at, (header, reason)) in cases.into_iter().enumerate() {
+        assert_eq!(beat(&mut stage, header), Err(reason));
+        assert_eq!(stage.engine.stats().dropped_address, at as u64 + 1);
+    }
+    let received = stage.engine.stats().frames_received;
+    for header in [
+        Header { src_session: 1, ..good },
+        Header { dst_session: SESSION + 1, ..good },
+        Header { actor: ActorId::new(2, 10), ..good },
+        Stage::header(FrameType::Heartbeat, 1),
+    ] {
+        assert_eq!(beat(&mut stage, header), Err(DropReason::StaleSession));
+    }
+    assert_eq!(
+        beat(&mut stage, Header { cluster_tag: 7, ..good }),
+        Err(DropReason::Wire(WireError::WrongCluster))
+    );
+    assert_eq!(
+        ack(&mut stage, puppet(0), 0, &[]),
+        Err(DropReason::Unexpected),
+        "of somebody else's operations"
+    );
+    let garbage = Header { count: 1, ..Stage::header(FrameType::Data, 0) };
+    assert!(matches!(stage.play(garbage, |_| {}), Err(DropReason::Record(_))));
+    let stats = stage.engine.stats();
+    assert_eq!(stats.dropped_wire.wrong_cluster, 1);
+    assert_eq!((stats.dropped_stale_session, stats.dropped_record, stats.dropped_unexpected), (4, 1, 1));
+    assert_eq!((stats.dropped_address, stats.frames_received - received), (6, 6));
+    assert_eq!(beat(&mut stage, good), Ok(()));
+}
+
+#[test]
+fn every_frame_says_from_whom_and_to_whom_it_is() {
+    let mut stage = stage();
+    stage.fill(2);
+    let sent = stage.run(3 * SECOND / 2);
+    for (slot, header, _) in &sent {
+        assert_eq!((header.node, header.dest_node), (1, *slot as u16 + 2));
+        assert_eq!((header.actor, header.shard, header.src_session), (OWN, 0, SESSION));
+        assert_eq!(header.log_first, 1);
+        assert_eq!(header.dst_session, if *slot == 0 { 500 } else { 0 });
+    }
+    assert!(!of_type(&sent, FrameType::Data, 0).is_empty());
+    assert!(
+        sent.iter()
+            .filter(|(slot, ..)| *slot == 1)
+            .all(|(_, header, _)| header.frame_type == FrameType::Hello)
+    );
+    assert_eq!(stage.engine.stats().frames_sent, sent.len() as u64);
+}
+
+#[test]
+fn hellos_are_answered_until_both_sides_have_adopted() {
+    let mut stage = Stage::new(EngineTimers::default());
+    let hello = |stage: &mut Stage, count: u32, echo: u32| {
+        let header = Header { count, dst_session: echo, ..Stage::header(FrameType::Hello, 0) };
+        stage.play(header, |frame| VectorPart::encode(frame, 0, 1, []).unwrap())
+    };
+    stage.run(MS);
+    // It does not know this engine's session: it is told, and not adopted.
+    assert_eq!(hello(&mut stage, 0, 0), Ok(()));
+    let answers = of_type(&stage.run(MS), FrameType::Hello, 0);
+    assert_eq!(answers.iter().map(|(h, _)| (h.dst_session, h.count)).collect::<Vec<_>>(), [(500, 0)]);
+    assert_eq!(
+        stage.engine.peer_status(0, stage.now()).map(|peer| (peer.session, peer.up)),
+        Some((0, false))
+    );
+    // It echoes the session, and has not adopted this side's yet: it is adopted, and told so.
+    assert_eq!(hello(&mut stage, 0, SESSION), Ok(()));
+    let answers = of_type(&stage.run(2 * MS), FrameType::Hello, 0);
+    assert_eq!(answers.iter().map(|(h, _)| (h.dst_session, h.count)).collect::<Vec<_>>(), [(500, 1)]);
+    assert_eq!(
+        stage.engine.peer_status(0, stage.now()).map(|peer| (peer.session, peer.up)),
+        Some((500, true))
+    );
+    // It has adopted as well: no answer.
+    assert_eq!(hello(&mut stage, 1, SESSION), Ok(()));
+    assert!(of_type(&stage.run(40 * MS), FrameType::Hello, 0).is_empty());
+    let nobody = Header { src_session: 0, ..Stage::header(FrameType::Hello, 0) };
+    let played = stage.play(nobody, |frame| VectorPart::encode(frame, 0, 1, []).unwrap());
+    assert_eq!(played, Err(DropReason::Unexpected), "zero names no session");
+    assert_eq!(stage.engine.peer_status(2, stage.now()), None);
+}
+
+/// A hello says how far the peer has this engine's operations: sending goes on from there, in any order of entries.
+#[test]
+fn an_adopted_session_begins_where_the_hello_says() {
+    for (entries, unacknowledged) in [
+        (vec![(OWN, 1, 3)], 2),
+        (vec![(OWN, 5, 5), (OWN, 1, 3)], 2),
+        (vec![(OWN, 2, 3)], 5),
+        (vec![(puppet(0), 1, 3)], 5),
+        (vec![], 5),
+    ] {
+        let mut stage = Stage::new(EngineTimers::default());
+        stage.fill(5);
+        let header = Header { count: 1, ..Stage::header(FrameType::Hello, 0) };
+        let entries = entries.iter().map(|&(actor, first, last)| (actor, SeqRange { first, last }));
+        stage.play(header, |frame| VectorPart::encode(frame, 0, 1, entries).unwrap()).unwrap();
+        let status = stage.engine.peer_status(0, stage.now()).unwrap();
+        assert_eq!(status.unacknowledged_seqs, unacknowledged);
+        let sent = of_type(&stage.run(MS), FrameType::Data, 0);
+        assert_eq!(sent.first().map(|(header, _)| header.lo), Some(5 - unacknowledged));
+    }
+}
+
+#[test]
+fn acknowledgements_count_as_far_as_operations_were_made() {
+    let mut stage = stage();
+    stage.fill(5);
+    stage.run(MS);
+    let unacknowledged =
+        |stage: &Stage| stage.engine.peer_status(0, stage.now()).unwrap().unacknowledged_seqs;
+    assert_eq!(ack(&mut stage, OWN, 6, &[]), Err(DropReason::Unexpected));
+    assert_eq!(ack(&mut stage, OWN, 2, &[SeqRange { first: 5, last: 6 }]), Err(DropReason::Unexpected));
+    assert_eq!(unacknowledged(&stage), 5);
+    assert_eq!(ack(&mut stage, OWN, 2, &[SeqRange { first: 5, last: 5 }]), Ok(()));
+    assert_eq!(unacknowledged(&stage), 3);
+    assert_eq!(ack(&mut stage, OWN, 5, &[]), Ok(()));
+    assert_eq!(unacknowledged(&stage), 0);
+}
+
+#[test]
+fn acknowledgements_are_sent_at_once_for_gaps_and_copies_and_else_after_a_while() {
+    let acks = |stage: &mut Stage, for_ns: u64| {
+        let sent = of_type(&stage.run(for_ns), FrameType::Ack, 0);
+        sent.iter()
+            .map(|(_, payload)| {
+                let ack = Ack::decode(payload).unwrap();
+                assert_eq!(ack.actor, puppet(0));
+                (ack.contiguous, ack.ranges.iter().map(|range| (range.first, range.last)).collect::<Vec<_>>())
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut stage = stage();
+    stage.run(10 * MS);
+    data(&mut stage, 0, 2).unwrap();
+    assert_eq!(acks(&mut stage, MS / 2), [], "more may follow");
+    assert_eq!(acks(&mut stage, MS), [(2, vec![])]);
+    assert_eq!(acks(&mut stage, 20 * MS), [], "once");
+    data(&mut stage, 0, 2).unwrap();
+    assert_eq!(acks(&mut stage, MS / 2), [(2, vec![])], "a copy");
+    data(&mut stage, 4, 2).unwrap();
+    assert_eq!(acks(&mut stage, MS / 2), [(2, vec![(5, 6)])], "a gap");
+    data(&mut stage, 1, 4).unwrap();
+    assert_eq!(acks(&mut stage, MS / 2), [], "it is closed, and something was new");
+    assert_eq!(acks(&mut stage, MS), [(6, vec![])]);
+    let stats = stage.engine.stats();
+    assert_eq!((stats.records_merged, stats.records_duplicate), (6, 4));
+}
+
+#[test]
+fn a_frame_of_data_holds_what_it_says_and_nothing_else() {
+    let mut stage = stage();
+    let header = |lo, count| Header { lo, count, ..Stage::header(FrameType::Data, 0) };
+    let more = stage.play(header(0, 1), |frame| records(frame, 0, 2));
+    assert_eq!(more, Err(DropReason::Unexpected), "bytes are left");
+    assert_eq!(stage.engine.vector().contiguous(puppet(0)), 1, "what came before them stands");
+    let end = stage.play(header(u64::MAX - 1, 2), |frame| records(frame, 7, 2));
+    assert!(matches!(end, Err(DropReason::Wire(WireError::BadInterval))), "{end:?}");
+    let less = stage.play(header(1, 3), |frame| records(frame, 1, 2));
+    assert!(matches!(less, Err(DropReason::Record(_))));
+    assert_eq!(stage.engine.vector().contiguous(puppet(0)), 3);
+}
+
+#[test]
+fn heartbeats_keep_their_period_and_say_how_this_host_is() {
+    let mut stage = stage();
+    stage.fill(3);
+    let sent = stage.run(SECOND - 1);
+    let beats = of_type(&sent, FrameType::Heartbeat, 0);
+    assert_eq!(beats.len(), 10, "one at once, then each 100 ms");
+    let beat = Heartbeat::decode(&beats[9].1).unwrap();
+    assert_eq!(
+        (beat.state_digest, beat.vector_digest),
+        (stage.engine.state_digest(), stage.engine.vector_digest())
+    );
+    assert_eq!((beat.last_seq, beat.wall_ns), (3, 1_700_000_000 * SECOND + 900 * MS));
+    assert!(of_type(&sent, FrameType::Heartbeat, 1).is_empty(), "nobody is there");
+}
+
+#[test]
+fn a_peer_has_converged_when_both_its_digests_say_so() {
+    let mut stage = stage();
+    stage.fill(1);
+    let converged = |stage: &Stage| stage.engine.peer_status(0, stage.now()).unwrap().converged;
+    assert!(!converged(&stage), "nothing heard yet");
+    for (state, vector) in [(0, 0), (1, 0), (0, 1)] {
+        let beat = Heartbeat {
+            state_digest: stage.engine.state_digest() ^ state,
+            vector_digest: stage.engine.vector_digest() ^ vector,
+            wall_ns: 0,
+            last_seq: 0,
+        };
+        stage.play(Stage::header(FrameType::Heartbeat, 0), |frame| beat.encode(frame).unwrap()).unwrap();
+        assert_eq!(converged(&stage), (state, vector) == (0, 0));
+    }
+    stage.hello(0);
+    stage.now_ns += 2 * SECOND;
+    assert!(!stage.engine.peer_status(0, stage.now()).unwrap().up);
+}
+
+/// Nothing is due before the deadline, and something is at it.
+#[test]
+fn the_deadline_is_when_something_is_due() {
+    let mut stage = stage();
+    stage.run(10 * MS);
+    let mut buffer = [0; MAX_FRAME_BYTES];
+    for _ in 0..50 {
+        let due_ns = stage.engine.deadline_ns();
+        assert!(due_ns > stage.now_ns - 100_000, "nothing is left undone");
+        stage.now_ns = due_ns - 1;
+        let now = stage.now();
+        assert_eq!(stage.engine.transmit(now, &mut buffer), None);
+        stage.now_ns = due_ns;
+        let now = stage.now();
+        stage.engine.tick(now);
+        assert_eq!(stage.engine.deadline_ns(), 0, "a tick wakes");
+        while stage.engine.transmit(now, &mut buffer).is_some() {}
+    }
+    let now = stage.now();
+    stage.engine.apply(now, Kind::Counter, b"k", LocalOp::CounterAdd(1)).unwrap();
+    assert_eq!(stage.engine.deadline_ns(), 0, "an operation wakes");
+    assert_eq!(stage.engine.transmit(now, &mut buffer), None, "but leaves with the commit");
+    stage.engine.commit(now, &mut Blind);
+    assert_eq!(stage.engine.deadline_ns(), 0);
+}
