@@ -1,3 +1,5 @@
 //! The simulator's command line; everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lattice_sim::cli::main()
+}

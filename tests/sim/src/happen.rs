@@ -1,0 +1,147 @@
+//! Incidents: how they begin and end.
+
+use crate::faults::Fault;
+use crate::host::{Mode, Slowness};
+use crate::incident::{Crash, CrashPoint, What};
+use crate::network::Cut;
+use crate::world::{Event, World};
+
+impl World<'_> {
+    pub(crate) fn begin_incident(&mut self, incident: usize) {
+        if self.healing {
+            return;
+        }
+        let planned = self.plan.incidents[incident];
+        self.trace.note(self.now_ns, 4, &[incident as u64]);
+        self.trace.say(self.now_ns, format_args!("{:?}", planned.what));
+        match planned.what {
+            What::DeadDirection { from, to } => {
+                self.cut(incident, Fault::AsymmetricPartition, Some(from), Some(to));
+            }
+            What::DeadPair { one, other } => {
+                self.cut(incident, Fault::PartialPartition, Some(one), Some(other));
+                self.cut(incident, Fault::PartialPartition, Some(other), Some(one));
+            }
+            What::Isolated { node } => {
+                self.cut(incident, Fault::Isolation, Some(node), None);
+                self.cut(incident, Fault::Isolation, None, Some(node));
+            }
+            What::Paused { node } => self.pause(node),
+            What::Slow { node, frames_per_turn, turn_ns } => {
+                self.hosts[node].slowness = Some(Slowness { frames: frames_per_turn, turn_ns });
+            }
+            What::Crash { node, crash, point } => return self.plan_crash(incident, node, crash, point),
+            What::ClockStep { node, by_ns } => self.step_clock(node, by_ns),
+            What::SyncBreak { frame } => self.armed_sync_breaks.push((incident, frame)),
+            What::NoRoom { node } => self.set_no_room(node, true),
+        }
+        self.schedule(self.now_ns + planned.lasts_ns, Event::End(incident));
+    }
+
+    pub(crate) fn end_incident(&mut self, incident: usize) {
+        if self.healing {
+            return;
+        }
+        match self.plan.incidents[incident].what {
+            What::DeadDirection { .. } | What::DeadPair { .. } | What::Isolated { .. } => {
+                self.network.mend(incident);
+            }
+            What::SyncBreak { .. } => {
+                self.network.mend(incident);
+                self.armed_sync_breaks.retain(|(of, _)| *of != incident);
+            }
+            What::Paused { node } => self.resume(node),
+            What::Slow { node, .. } => self.hosts[node].slowness = None,
+            What::NoRoom { node } => self.set_no_room(node, false),
+            What::Crash { node, .. } => self.start_host(node),
+            What::ClockStep { .. } => {}
+        }
+    }
+
+    fn cut(&mut self, incident: usize, fault: Fault, from: Option<usize>, to: Option<usize>) {
+        self.network.cut(Cut { incident, fault, from, to });
+    }
+
+    fn pause(&mut self, node: usize) {
+        if self.hosts[node].mode == Mode::Up {
+            self.hosts[node].mode = Mode::Paused;
+            self.hosts[node].paused_at_ns = self.now_ns;
+            self.hosts[node].turn_at_ns = u64::MAX;
+        }
+    }
+
+    pub(crate) fn resume(&mut self, node: usize) {
+        if self.hosts[node].mode == Mode::Paused {
+            self.hosts[node].mode = Mode::Up;
+            if self.now_ns - self.hosts[node].paused_at_ns > self.plan.timers.peer_timeout_ns {
+                self.struck.strike(Fault::Pause);
+            }
+            self.schedule_turn(node, self.now_ns + 1);
+        }
+    }
+
+    fn step_clock(&mut self, node: usize, by_ns: i64) {
+        let host = &mut self.hosts[node];
+        host.clock_ns = host.clock_ns.saturating_add(by_ns);
+        let extremes = &mut self.clock_extremes_ns[node];
+        *extremes = (extremes.0.min(host.clock_ns), extremes.1.max(host.clock_ns));
+        self.struck.strike(if by_ns < 0 { Fault::ClockBack } else { Fault::ClockForward });
+    }
+
+    fn set_no_room(&mut self, node: usize, no_room: bool) {
+        if let Some(board) = &mut self.hosts[node].board {
+            board.no_room = no_room;
+        }
+    }
+
+    /// The process ends in its next turn, at the point that was drawn.
+    fn plan_crash(&mut self, incident: usize, node: usize, _crash: Crash, point: CrashPoint) {
+        if !matches!(self.hosts[node].mode, Mode::Up | Mode::Paused) {
+            return;
+        }
+        self.resume(node);
+        self.hosts[node].crash_point = Some(point);
+        self.schedule_turn(node, self.now_ns + 1);
+        let until_ns = self.now_ns + self.plan.incidents[incident].lasts_ns.max(2);
+        self.schedule(until_ns, Event::End(incident));
+    }
+
+    /// Whether the process ends here; it has, if so.
+    pub(crate) fn crashes_at(&mut self, host: usize, point: CrashPoint) -> bool {
+        if self.hosts[host].crash_point != Some(point) {
+            return false;
+        }
+        self.trace.note(self.now_ns, 5, &[host as u64]);
+        self.trace.say(self.now_ns, format_args!("n{} is killed, {point:?}", host + 1));
+        self.struck.strike(Fault::CrashAllLost);
+        self.hosts[host].kill();
+        while let Some(frame) = self.hosts[host].ring.pop_front() {
+            self.network.recycle(frame);
+        }
+        true
+    }
+
+    /// Breaks a state sync off, if one is to be and this is the frame.
+    pub(crate) fn consider_sync_break(&mut self, from: usize, to: usize, index: u64) {
+        if let Some(at) = self.armed_sync_breaks.iter().position(|(_, frame)| *frame <= index) {
+            let (incident, _) = self.armed_sync_breaks.swap_remove(at);
+            self.cut(incident, Fault::SyncInterrupted, Some(from), Some(to));
+        }
+    }
+
+    /// All faults end: everybody runs, everything is connected.
+    pub(crate) fn heal(&mut self) {
+        self.healing = true;
+        self.trace.say(self.now_ns, format_args!("all faults end"));
+        self.network.calm();
+        self.armed_sync_breaks.clear();
+        for host in 0..self.hosts.len() {
+            self.resume(host);
+            self.hosts[host].slowness = None;
+            self.hosts[host].plan.ring_frames = usize::MAX;
+            self.set_no_room(host, false);
+            self.start_host(host);
+            self.schedule_turn(host, self.now_ns + 1);
+        }
+    }
+}

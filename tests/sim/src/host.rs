@@ -1,0 +1,217 @@
+//! One host: its engines, its segment, its receive ring, its clocks.
+
+use crate::board::{Board, CHANGE_RING_ENTRIES};
+use crate::draw::Draw;
+use crate::incident::CrashPoint;
+use crate::log::{SimLog, Witness};
+use crate::network::{CLUSTER, Flying};
+use crate::oracle::Replica;
+use crate::plan::{HostPlan, Plan};
+use lattice_crdt::{ActorId, VectorLimits, VersionVector};
+use lattice_engine::{Engine, EngineConfig, Instant, Storage};
+use lattice_segment::SegmentConfig;
+use std::collections::VecDeque;
+use std::path::Path;
+
+/// Unix time when the world begins, nanoseconds.
+const WORLD_BEGIN_UNIX_NS: u64 = 1_700_000_000_000_000_000;
+
+/// What a host is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// There is no process: not yet, or not at present.
+    Down,
+    /// Its process runs.
+    Up,
+    /// Its process stands still; what comes for it waits in the ring.
+    Paused,
+    /// It is gone for good.
+    Gone,
+}
+
+/// The engine of one shard on one host, and what the oracle knows of it.
+pub struct Shard {
+    /// The engine under test.
+    pub engine: Engine<SimLog>,
+    /// What its log was given since the world last looked.
+    pub witness: Witness,
+    /// What it must show.
+    pub replica: Replica,
+    /// What it may show besides: what state syncs brought.
+    pub upper: VersionVector,
+    /// Something was handed to it since its last commit.
+    pub active: bool,
+}
+
+impl Shard {
+    /// Everything of which it may show an effect.
+    pub fn may_show(&self) -> VersionVector {
+        let mut all = self.engine.vector().clone();
+        all.join(&self.upper);
+        all
+    }
+}
+
+/// A host that looks at few frames, and rarely.
+#[derive(Clone, Copy, Debug)]
+pub struct Slowness {
+    /// Frames that a turn looks at.
+    pub frames: usize,
+    /// Time between turns.
+    pub turn_ns: u64,
+}
+
+/// See the module's documentation.
+pub struct Host {
+    /// Its number on the wire.
+    pub node: u16,
+    /// What was drawn for it.
+    pub plan: HostPlan,
+    /// What it is doing.
+    pub mode: Mode,
+    /// Its engines, by shard; none while it is down.
+    pub shards: Vec<Shard>,
+    /// Its segment; none while it is down.
+    pub board: Option<Board>,
+    /// The segment of the process before, until the next one has closed it.
+    pub former_board: Option<Board>,
+    /// Its receive ring.
+    pub ring: VecDeque<Flying>,
+    /// When its next turn is.
+    pub turn_at_ns: u64,
+    /// Whether it is slow.
+    pub slowness: Option<Slowness>,
+    /// Where in its next turn its process ends, if it is to.
+    pub crash_point: Option<CrashPoint>,
+    /// How far its wall clock is from the world's.
+    pub clock_ns: i64,
+    /// Where its monotonic clock began.
+    pub monotonic_ns: u64,
+    /// Shard whose engine transmits first.
+    pub first_shard: usize,
+    /// When its process was paused.
+    pub paused_at_ns: u64,
+    draw: Draw,
+}
+
+impl Host {
+    /// A host that is down.
+    pub fn new(index: usize, plan: HostPlan, mut draw: Draw) -> Self {
+        Self {
+            node: index as u16 + 1,
+            plan,
+            mode: Mode::Down,
+            shards: Vec::new(),
+            board: None,
+            former_board: None,
+            ring: VecDeque::new(),
+            turn_at_ns: u64::MAX,
+            slowness: None,
+            crash_point: None,
+            clock_ns: plan.clock_ns,
+            monotonic_ns: draw.below(1 << 50),
+            first_shard: 0,
+            paused_at_ns: 0,
+            draw,
+        }
+    }
+
+    /// What its clocks say.
+    pub fn instant(&self, now_ns: u64) -> Instant {
+        Instant {
+            monotonic_ns: self.monotonic_ns + now_ns,
+            wall_ns: (WORLD_BEGIN_UNIX_NS + now_ns).saturating_add_signed(self.clock_ns),
+        }
+    }
+
+    /// A moment of its monotonic clock as world time.
+    pub fn world_ns(&self, monotonic_ns: u64) -> u64 {
+        monotonic_ns.saturating_sub(self.monotonic_ns)
+    }
+
+    /// A new epoch, never drawn before as far as 48 bits can promise.
+    pub fn draw_epoch(&mut self) -> u64 {
+        (self.draw.bits() >> 16).max(1)
+    }
+
+    /// Starts a process with nothing: a new epoch.
+    ///
+    /// # Errors
+    /// What engine or segment say.
+    pub fn start_empty(&mut self, plan: &Plan, now_ns: u64, directory: &Path) -> anyhow::Result<()> {
+        let actor = ActorId::new(self.node, self.draw_epoch());
+        self.shards.clear();
+        for shard in 0..plan.shards {
+            let config = self.engine_config(plan, shard, actor);
+            let limits = &plan.limits;
+            let witness = Witness::default();
+            let log = SimLog::new(limits.log_bytes, limits.log_records, actor, witness.clone());
+            let engine = Engine::with_log(config, log, self.instant(now_ns))?;
+            let upper = VersionVector::new(unlimited());
+            self.shards.push(Shard { engine, witness, replica: Replica::new(), upper, active: true });
+        }
+        self.open_board(plan, actor, directory)?;
+        self.mode = Mode::Up;
+        Ok(())
+    }
+
+    fn engine_config(&mut self, plan: &Plan, shard: u16, actor: ActorId) -> EngineConfig {
+        EngineConfig {
+            actor,
+            session: (self.draw.bits() as u32).max(1),
+            shard,
+            cluster_tag: CLUSTER,
+            peers: (1..=plan.nodes as u16).filter(|&node| node != self.node).collect(),
+            limits: plan.limits.clone(),
+            timers: plan.timers.clone(),
+            random_seed: self.draw.bits(),
+            storage: Storage::Memory,
+        }
+    }
+
+    /// Creates its segment; the one of the process before is closed by that.
+    fn open_board(&mut self, plan: &Plan, actor: ActorId, directory: &Path) -> anyhow::Result<()> {
+        let config = SegmentConfig {
+            path: directory.join(format!("{}/segment", self.node)),
+            node: self.node,
+            node_name: String::new(),
+            cluster: String::new(),
+            actor: actor.as_u64(),
+            workers: 1,
+            shards: plan.shards,
+            cells_per_worker: plan.segment.cells,
+            extent_bytes_per_worker: plan.segment.extent_bytes,
+            change_ring_entries: CHANGE_RING_ENTRIES,
+            heartbeat_timeout_ns: 1_000_000_000,
+            socket_path: None,
+        };
+        let board = Board::create(&config, self.draw.bits())?;
+        if let Some(former) = self.former_board.take() {
+            anyhow::ensure!(former.reader().is_closed(), "a restart left the former segment open");
+        }
+        self.board = Some(board);
+        Ok(())
+    }
+
+    /// Its process ends without a word.
+    pub fn kill(&mut self) {
+        self.mode = Mode::Down;
+        self.shards.clear();
+        self.former_board = self.board.take();
+        self.crash_point = None;
+        self.turn_at_ns = u64::MAX;
+        // The next process begins with another boot's clock.
+        self.monotonic_ns = self.draw.below(1 << 50);
+    }
+
+    /// The peer slot's host: slots are the others in ascending order.
+    pub fn peer(&self, slot: usize) -> usize {
+        let own = usize::from(self.node) - 1;
+        if slot < own { slot } else { slot + 1 }
+    }
+}
+
+/// For vectors of the world's own, which nothing bounds.
+pub fn unlimited() -> VectorLimits {
+    VectorLimits { max_actors: usize::MAX, max_ranges_per_actor: usize::MAX }
+}

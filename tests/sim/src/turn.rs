@@ -1,0 +1,285 @@
+//! One turn of a host's worker, and what is checked after it.
+
+use crate::faults::Fault;
+use crate::host::{Mode, Shard};
+use crate::incident::CrashPoint;
+use crate::network::Flying;
+use crate::plan::Plan;
+use crate::world::{Event, World};
+use lattice_engine::DropReason;
+use lattice_segment::{key_hash, shard_of};
+use lattice_wire::{FrameType, MAX_FRAME_BYTES, offsets};
+use std::rc::Rc;
+
+/// Frames that a turn looks at, as in the production worker.
+const RECEIVE_BUDGET: usize = 64;
+
+impl World<'_> {
+    /// A frame reaches a host.
+    pub(crate) fn arrive(&mut self, frame: Flying) {
+        let to = frame.to;
+        let host = &mut self.hosts[to];
+        if !matches!(host.mode, Mode::Up | Mode::Paused) {
+            return self.network.recycle(frame);
+        }
+        if host.ring.len() >= host.plan.ring_frames {
+            self.struck.strike(Fault::FullRing);
+            return self.network.recycle(frame);
+        }
+        host.ring.push_back(frame);
+        let wait_ns = host.slowness.map_or(host.plan.poll_ns, |slow| slow.turn_ns);
+        self.schedule_turn(to, self.now_ns + wait_ns);
+    }
+
+    /// One turn of a host's worker.
+    pub(crate) fn turn(&mut self, host: usize) {
+        if self.hosts[host].mode != Mode::Up {
+            return;
+        }
+        self.receive_frames(host);
+        if self.crashes_at(host, CrashPoint::BeforeCommit) {
+            return;
+        }
+        self.tick_and_commit(host);
+        if self.failure.is_some()
+            || self.crashes_at(host, CrashPoint::Between)
+            || self.crashes_at(host, CrashPoint::BeforeTransmit)
+        {
+            return;
+        }
+        let one = self.hosts[host].crash_point == Some(CrashPoint::AfterOneFrame);
+        let budget = if one { 1 } else { self.hosts[host].plan.transmit_budget };
+        self.transmit(host, budget);
+        if self.crashes_at(host, CrashPoint::AfterOneFrame) {
+            return;
+        }
+        self.schedule_next_turn(host);
+    }
+
+    fn receive_frames(&mut self, host: usize) {
+        let budget = self.hosts[host].slowness.map_or(RECEIVE_BUDGET, |slow| slow.frames);
+        for _ in 0..budget {
+            let Some(frame) = self.hosts[host].ring.pop_front() else { break };
+            self.receive(host, &frame);
+            self.network.recycle(frame);
+        }
+        if self.hosts[host].slowness.is_some() && !self.hosts[host].ring.is_empty() {
+            self.struck.strike(Fault::SlowPeer);
+        }
+    }
+
+    /// Hands one frame to its engine.
+    fn receive(&mut self, host: usize, frame: &Flying) {
+        let now = self.hosts[host].instant(self.now_ns);
+        let shard_index = usize::from(frame.shard);
+        let shard = &mut self.hosts[host].shards[shard_index];
+        let syncs = shard.engine.stats().syncs_requested;
+        let result = shard.engine.receive(now, &frame.bytes);
+        shard.active = true;
+        let refused_whole = matches!(
+            result,
+            Err(DropReason::Wire(_)
+                | DropReason::StaleSession
+                | DropReason::OtherNode
+                | DropReason::OtherShard)
+        );
+        if let Some(upper) = frame.upper.as_ref().filter(|_| !refused_whole) {
+            shard.upper.join(upper);
+            shard.replica.may_show(&self.histories[shard_index], upper);
+        }
+        if shard.engine.stats().syncs_requested > syncs {
+            let actor = lattice_crdt::ActorId::from_u64(frame.field_u64(offsets::ACTOR));
+            if frame.field_u64(offsets::LOG_FIRST) > shard.engine.vector().contiguous(actor) + 1 {
+                self.struck.strike(Fault::ShortLog);
+            }
+        }
+        self.trace.note(self.now_ns, 2, &[host as u64, frame.fingerprint(), u64::from(result.is_ok())]);
+        if self.trace.prints() {
+            self.say_received(host, frame, &result);
+        }
+        if !frame.genuine && !matches!(result, Err(DropReason::Wire(_))) {
+            self.fail(format!("n{} did not refuse a damaged or strange frame: {result:?}", host + 1));
+        }
+    }
+
+    fn say_received(&self, host: usize, frame: &Flying, result: &Result<(), DropReason>) {
+        let what = match frame.frame_type() {
+            Some(frame_type) if frame.genuine => format!("{frame_type:?}"),
+            _ => "junk".into(),
+        };
+        let (lo, log_first) = (frame.field_u64(offsets::LO), frame.field_u64(offsets::LOG_FIRST));
+        let count = frame.field_u64(offsets::COUNT) as u32;
+        let outcome = match result {
+            Ok(()) => String::new(),
+            Err(reason) => format!(" refused: {reason}"),
+        };
+        self.trace.say(
+            self.now_ns,
+            format_args!(
+                "n{} <- n{} shard {} {what} lo {lo} count {count} log from {log_first}{outcome}",
+                host + 1,
+                frame.from + 1,
+                frame.shard
+            ),
+        );
+    }
+
+    fn tick_and_commit(&mut self, host: usize) {
+        let now = self.hosts[host].instant(self.now_ns);
+        let this = &mut self.hosts[host];
+        let mut committed = false;
+        for shard in &mut this.shards {
+            if now.monotonic_ns >= shard.engine.deadline_ns() {
+                shard.engine.tick(now);
+                shard.active = true;
+            }
+            if let Some(board) = this.board.as_mut().filter(|_| shard.engine.has_uncommitted()) {
+                shard.engine.commit(now, board);
+                committed = true;
+            }
+        }
+        if committed {
+            self.check_host(host);
+        }
+    }
+
+    /// What was committed is what the log, the segment and the oracle say.
+    pub(crate) fn check_host(&mut self, host: usize) {
+        if let Err(what) = self.checked(host) {
+            self.fail(format!("n{}: {what}", host + 1));
+        }
+    }
+
+    fn checked(&mut self, host: usize) -> Result<(), String> {
+        let this = &mut self.hosts[host];
+        let Some(board) = &mut this.board else { return Ok(()) };
+        if board.is_incomplete() && this.shards.iter().all(|shard| shard.engine.stats().unpublished == 0) {
+            board.is_complete_now();
+        }
+        for _ in 0..std::mem::take(&mut board.refusals) {
+            self.struck.strike(Fault::FullSegment);
+        }
+        for (shard, history) in this.shards.iter_mut().zip(&mut self.histories) {
+            let witness = &mut *shard.witness.borrow_mut();
+            witness
+                .drain(|dot, record| history.witness(dot, record))
+                .map_err(|violation| violation.to_string())?;
+            shard.replica.cover(history, shard.engine.vector()).map_err(|violation| violation.to_string())?;
+            within_bounds(&self.plan, shard)?;
+            self.trace.note(self.now_ns, 3, &[host as u64, shard.engine.state_digest()]);
+        }
+        let cells = &mut self.scratch.cells;
+        board.compare(cells)?;
+        for &cell in cells.iter() {
+            let (kind, key) = board.name(cell);
+            let index = usize::from(shard_of(key_hash(key), self.plan.shards));
+            let (history, replica) = (&self.histories[index], &mut this.shards[index].replica);
+            match (history.find(kind, key), board.shown(kind, key)) {
+                (Some(key), _) => replica.mark(history, key),
+                (None, Some(shown)) => {
+                    replica
+                        .check_named(history, kind, key, shown)
+                        .map_err(|violation| violation.to_string())?;
+                }
+                (None, None) => {}
+            }
+        }
+        for (shard, history) in this.shards.iter_mut().zip(&self.histories) {
+            shard.replica.take_changed(&mut self.scratch.keys);
+            for &key in &self.scratch.keys {
+                let (kind, name) = history.name(key);
+                if let Some(shown) = board.shown(kind, name) {
+                    let verdict = shard.replica.check_key(history, key, shown);
+                    verdict.map_err(|violation| violation.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, host: usize, budget: usize) {
+        let now = self.hosts[host].instant(self.now_ns);
+        let mut buffer = [0u8; MAX_FRAME_BYTES];
+        let shards = self.hosts[host].shards.len();
+        let first = self.hosts[host].first_shard;
+        let mut left = budget;
+        for index in (0..shards).map(|i| (first + i) % shards) {
+            while left > 0 {
+                let shard = &mut self.hosts[host].shards[index];
+                if !shard.active {
+                    break;
+                }
+                let Some((slot, len)) = shard.engine.transmit(now, &mut buffer) else {
+                    shard.active = false;
+                    break;
+                };
+                left -= 1;
+                let to = self.hosts[host].peer(slot);
+                self.send(host, to, index, &buffer[..len]);
+            }
+        }
+        self.hosts[host].first_shard = (first + 1) % shards.max(1);
+    }
+
+    fn send(&mut self, from: usize, to: usize, shard: usize, bytes: &[u8]) {
+        let frame_type = bytes.get(offsets::FRAME_TYPE).and_then(|number| FrameType::try_from(*number).ok());
+        if !matches!(frame_type, Some(FrameType::Heartbeat | FrameType::Vector | FrameType::Stable)) {
+            self.last_busy_ns = self.now_ns;
+        }
+        let upper = (frame_type == Some(FrameType::SyncData)).then(|| {
+            let index =
+                u64::from_le_bytes(bytes[offsets::LO..offsets::LO + 8].try_into().unwrap_or_default());
+            self.consider_sync_break(from, to, index);
+            Rc::new(self.hosts[from].shards[shard].may_show())
+        });
+        let mut arrivals = std::mem::take(&mut self.scratch.arrivals);
+        self.network.send(
+            self.now_ns,
+            (from, to, shard as u16),
+            bytes,
+            upper,
+            &mut self.struck,
+            &mut |at_ns, frame| arrivals.push((at_ns, frame)),
+        );
+        for (at_ns, frame) in arrivals.drain(..) {
+            self.schedule(at_ns, Event::Arrival(Box::new(frame)));
+        }
+        self.scratch.arrivals = arrivals;
+    }
+
+    fn schedule_next_turn(&mut self, host: usize) {
+        let this = &self.hosts[host];
+        let deadlines = this.shards.iter().map(|shard| shard.engine.deadline_ns());
+        let deadline_ns = deadlines.min().map_or(u64::MAX, |ns| this.world_ns(ns));
+        let mut at_ns = deadline_ns;
+        if !this.ring.is_empty() {
+            at_ns = self.now_ns;
+        }
+        if let Some(slow) = this.slowness {
+            at_ns = at_ns.max(self.now_ns + slow.turn_ns);
+        } else if at_ns <= self.now_ns {
+            at_ns = self.now_ns + this.plan.poll_ns;
+        }
+        self.schedule_turn(host, at_ns);
+    }
+}
+
+/// What state syncs bring may fill a table for each host that they may come from, and the rest for all.
+fn within_bounds(plan: &Plan, shard: &Shard) -> Result<(), String> {
+    let (limits, sources) = (&plan.limits, plan.nodes + 1);
+    let vector = shard.engine.vector();
+    let ranges = vector.iter().map(|(_, clock)| clock.ranges().len()).max().unwrap_or(0);
+    let checks = [
+        ("actors", vector.len(), limits.max_actors),
+        ("ranges of one actor", ranges, limits.max_ranges_per_actor.saturating_mul(sources)),
+        (
+            "pre-removed dots",
+            shard.engine.stats().pre_removed as usize,
+            limits.max_pre_removed.saturating_mul(sources),
+        ),
+    ];
+    match checks.into_iter().find(|(_, held, bound)| held > bound) {
+        Some((what, held, bound)) => Err(format!("{held} {what}, the bound is {bound}")),
+        None => Ok(()),
+    }
+}
