@@ -1,7 +1,7 @@
 //! Any frames, and any log, as storage: recovery refuses or gives an engine that is as good as any.
 
 use lattice_crdt::{ActorId, Dot, Kind};
-use lattice_engine::{DropReason, Instant, LocalOp, RecoverError, Recovery};
+use lattice_engine::{Instant, LocalOp, RecoverError, Recovery};
 use lattice_wire::{
     FrameType, FrameWriter, Header, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Op, Record, encode_record,
 };
@@ -15,20 +15,16 @@ const ACTOR: ActorId = ActorId::new(1, 1);
 const OLD: ActorId = ActorId::new(1, 5);
 const SESSION: u32 = 9;
 
-/// A new epoch of a host from a snapshot that an engine wrote; `None` if its tables were fuller than a sync may be.
-pub(super) fn recovered(frames: &[Vec<u8>], actor: ActorId, nodes: &[u16], now: Instant) -> Option<Host> {
+/// A new epoch of a host from a snapshot that an engine wrote.
+pub(super) fn recovered(frames: &[Vec<u8>], actor: ActorId, nodes: &[u16], now: Instant) -> Host {
     let log = KeptLog::holding(&[]);
     let kept = log.kept();
     let mut recovery = Recovery::new(config(actor, SESSION, nodes), log, now).expect("a good configuration");
     for frame in frames {
-        match recovery.snapshot_frame(frame) {
-            Ok(()) => {}
-            Err(RecoverError::Snapshot(DropReason::OutOfOrderBound)) => return None,
-            Err(error) => panic!("an engine's own snapshot: {error}"),
-        }
+        recovery.snapshot_frame(frame).expect("an engine's own snapshot");
     }
     let engine = recovery.finish().expect("a whole snapshot, and no log");
-    Some(Host::around(engine, actor, SESSION, kept, nodes))
+    Host::around(engine, actor, SESSION, kept, nodes).believing()
 }
 
 /// Records of an own log: counters and adds, as an engine would have written them, or any bytes.
@@ -66,9 +62,10 @@ fn log(input: &mut Input<'_>) -> Vec<Vec<u8>> {
     records
 }
 
-/// A frame of a snapshot: any bytes, or any payload in a frame that fits.
-fn frame(input: &mut Input<'_>) -> Vec<u8> {
-    if input.u8() & 1 != 0 {
+/// A frame of a snapshot: any bytes, or any payload in a frame that fits; most often in its place.
+fn frame(index: u64, input: &mut Input<'_>) -> Vec<u8> {
+    let how = input.u8();
+    if how & 1 != 0 {
         return input.long_string().to_vec();
     }
     let header = Header {
@@ -80,7 +77,7 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
         actor: OLD,
         src_session: 1,
         dst_session: 0,
-        lo: 0,
+        lo: if how & 2 == 0 { index } else { input.number() },
         count: 0,
         log_first: 1,
     };
@@ -100,8 +97,8 @@ pub fn snapshot(data: &[u8]) {
     let log = KeptLog::holding(&log(&mut input));
     let kept = log.kept();
     let mut recovery = Recovery::new(config(ACTOR, SESSION, &NODES), log, now).expect("a good configuration");
-    for _ in 0..input.below(8) {
-        if let Err(error) = recovery.snapshot_frame(&frame(&mut input)) {
+    for index in 0..input.below(8) as u64 {
+        if let Err(error) = recovery.snapshot_frame(&frame(index, &mut input)) {
             return assert!(!error.to_string().is_empty());
         }
     }
@@ -112,7 +109,9 @@ pub fn snapshot(data: &[u8]) {
         }
     }
     match recovery.finish() {
-        Ok(engine) => works(Host::around(engine, ACTOR, SESSION, kept, &NODES)),
+        Ok(engine) => {
+            works(Host::around(engine, ACTOR, SESSION, kept, &NODES).believing());
+        }
         Err(error) => {
             assert!(!matches!(error, RecoverError::Config(_)) && !error.to_string().is_empty());
         }
@@ -130,7 +129,6 @@ fn works(mut host: Host) {
     host.turn(now);
     host.check_board(instant(10_000 * MS));
     let (frames, state) = host.photograph();
-    if let Some(mut again) = recovered(&frames, ActorId::new(1, 0xFFFF), &NODES, now) {
-        assert_eq!(again.photograph().1.vector, state.vector);
-    }
+    let mut again = recovered(&frames, ActorId::new(1, 0xFFFF), &NODES, now);
+    assert_eq!(again.photograph().1.vector, state.vector);
 }
