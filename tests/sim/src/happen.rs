@@ -5,6 +5,7 @@ use crate::host::{Mode, Slowness};
 use crate::incident::{Crash, CrashPoint, What};
 use crate::network::Cut;
 use crate::world::{Event, World};
+use lattice_engine::Storage;
 
 impl World<'_> {
     pub(crate) fn begin_incident(&mut self, incident: usize) {
@@ -31,6 +32,7 @@ impl World<'_> {
                 self.hosts[node].slowness = Some(Slowness { frames: frames_per_turn, turn_ns });
             }
             What::Crash { node, crash, point } => return self.plan_crash(incident, node, crash, point),
+            What::Gone { node } => self.depart(node),
             What::ClockStep { node, by_ns } => self.step_clock(node, by_ns),
             What::SyncBreak { frame } => self.armed_sync_breaks.push((incident, frame)),
             What::NoRoom { node } => self.set_no_room(node, true),
@@ -54,6 +56,7 @@ impl World<'_> {
             What::Slow { node, .. } => self.hosts[node].slowness = None,
             What::NoRoom { node } => self.set_no_room(node, false),
             What::Crash { node, .. } => self.start_host(node),
+            What::Gone { node } => self.forget(node),
             What::ClockStep { .. } => {}
         }
     }
@@ -95,15 +98,61 @@ impl World<'_> {
     }
 
     /// The process ends in its next turn, at the point that was drawn.
-    fn plan_crash(&mut self, incident: usize, node: usize, _crash: Crash, point: CrashPoint) {
+    fn plan_crash(&mut self, incident: usize, node: usize, crash: Crash, point: CrashPoint) {
         if !matches!(self.hosts[node].mode, Mode::Up | Mode::Paused) {
             return;
         }
         self.resume(node);
         self.hosts[node].crash_point = Some(point);
+        self.hosts[node].crash = self.possible(node, crash);
         self.schedule_turn(node, self.now_ns + 1);
         let until_ns = self.now_ns + self.plan.incidents[incident].lasts_ns.max(2);
         self.schedule(until_ns, Event::End(incident));
+    }
+
+    /// What a crash finds to do: where nothing is kept, all is lost; where there is no copy, none comes back.
+    fn possible(&self, node: usize, crash: Crash) -> Crash {
+        let copied = !self.hosts[node].copies.is_empty();
+        match crash {
+            _ if self.plan.storage == Storage::Memory => Crash::AllLost,
+            Crash::OldCopy | Crash::RestoredImage if !copied => Crash::TailLost,
+            possible => possible,
+        }
+    }
+
+    /// A host goes and does not come back. One at a time: the others would have nobody to ask.
+    fn depart(&mut self, node: usize) {
+        if self.hosts.iter().any(|host| host.mode == Mode::Gone) {
+            return;
+        }
+        self.trace.say(self.now_ns, format_args!("n{} is gone for good", node + 1));
+        self.hosts[node].kill();
+        self.hosts[node].mode = Mode::Gone;
+        self.drop_ring(node);
+    }
+
+    /// The others forget a host that is gone.
+    pub(crate) fn forget(&mut self, node: usize) {
+        let gone = self.hosts[node].node;
+        if self.hosts[node].mode != Mode::Gone || self.forgotten.contains(&gone) {
+            return;
+        }
+        self.forgotten.push(gone);
+        self.struck.strike(Fault::Forgotten);
+        self.trace.say(self.now_ns, format_args!("n{gone} is forgotten"));
+        for host in 0..self.hosts.len() {
+            for shard in &mut self.hosts[host].shards {
+                shard.engine.forget(gone);
+                shard.active = true;
+            }
+            self.schedule_turn(host, self.now_ns + 1);
+        }
+    }
+
+    fn drop_ring(&mut self, host: usize) {
+        while let Some(frame) = self.hosts[host].ring.pop_front() {
+            self.network.recycle(frame);
+        }
     }
 
     /// Whether the process ends here; it has, if so.
@@ -112,12 +161,18 @@ impl World<'_> {
             return false;
         }
         self.trace.note(self.now_ns, 5, &[host as u64]);
-        self.trace.say(self.now_ns, format_args!("n{} is killed, {point:?}", host + 1));
-        self.struck.strike(Fault::CrashAllLost);
+        let crash = self.hosts[host].crash;
+        self.trace.say(self.now_ns, format_args!("n{} is killed, {point:?}, {crash:?}", host + 1));
+        self.struck.strike(match crash {
+            Crash::LogWhole => Fault::CrashLogWhole,
+            Crash::TailLost => Fault::CrashTailLost,
+            Crash::AllLost => Fault::CrashAllLost,
+            Crash::OldCopy => Fault::OldCopy,
+            Crash::RestoredImage => Fault::RestoredImage,
+        });
+        self.witness(host);
         self.hosts[host].kill();
-        while let Some(frame) = self.hosts[host].ring.pop_front() {
-            self.network.recycle(frame);
-        }
+        self.drop_ring(host);
         true
     }
 
@@ -136,6 +191,7 @@ impl World<'_> {
         self.network.calm();
         self.armed_sync_breaks.clear();
         for host in 0..self.hosts.len() {
+            self.forget(host);
             self.resume(host);
             self.hosts[host].slowness = None;
             self.hosts[host].plan.ring_frames = usize::MAX;

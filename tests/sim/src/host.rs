@@ -1,17 +1,18 @@
 //! One host: its engines, its segment, its receive ring, its clocks.
 
-use crate::board::{Board, CHANGE_RING_ENTRIES};
+use crate::board::Board;
 use crate::draw::Draw;
-use crate::incident::CrashPoint;
+use crate::incident::{Crash, CrashPoint};
 use crate::log::{SimLog, Witness};
-use crate::network::{CLUSTER, Flying};
+use crate::network::Flying;
 use crate::oracle::Replica;
-use crate::plan::{HostPlan, Plan};
-use lattice_crdt::{ActorId, VectorLimits, VersionVector};
-use lattice_engine::{Engine, EngineConfig, Instant, Storage};
-use lattice_segment::SegmentConfig;
+use crate::plan::HostPlan;
+use crate::storage::{ShardDisk, SharedDisk};
+use lattice_crdt::{VectorLimits, VersionVector};
+use lattice_engine::{Engine, Instant};
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::path::Path;
+use std::rc::Rc;
 
 /// Unix time when the world begins, nanoseconds.
 const WORLD_BEGIN_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -41,6 +42,22 @@ pub struct Shard {
     pub upper: VersionVector,
     /// Something was handed to it since its last commit.
     pub active: bool,
+    /// Own operations that a durable snapshot covers; shared with the log.
+    pub covered: Rc<Cell<u64>>,
+    /// The snapshot that is being walked.
+    pub walking: Option<Walking>,
+    /// It came from storage, and its tables may hold more than peers may bring.
+    pub recovered: bool,
+    /// Nothing is written on it: its storage may be an old image, which only peers can tell it.
+    pub holds_writes: bool,
+}
+
+/// A snapshot that is being walked.
+pub struct Walking {
+    /// Its number.
+    pub number: u32,
+    /// The frames so far.
+    pub frames: Vec<Vec<u8>>,
 }
 
 impl Shard {
@@ -91,7 +108,20 @@ pub struct Host {
     pub first_shard: usize,
     /// When its process was paused.
     pub paused_at_ns: u64,
-    draw: Draw,
+    /// Its storage, by shard: it outlives processes.
+    pub disks: Vec<SharedDisk>,
+    /// Copies of its storage at an earlier moment.
+    pub copies: Vec<ShardDisk>,
+    /// What the next process finds, when the present one crashes.
+    pub crash: Crash,
+    /// The boot that its machine is in.
+    pub boot_id: u128,
+    /// When its logs are synced next.
+    pub fsync_at_ns: u64,
+    /// When its next snapshot begins.
+    pub snapshot_at_ns: u64,
+    /// Its own draws.
+    pub(crate) draw: Draw,
 }
 
 impl Host {
@@ -112,6 +142,12 @@ impl Host {
             monotonic_ns: draw.below(1 << 50),
             first_shard: 0,
             paused_at_ns: 0,
+            disks: Vec::new(),
+            copies: Vec::new(),
+            crash: Crash::LogWhole,
+            boot_id: 1,
+            fsync_at_ns: 0,
+            snapshot_at_ns: 0,
             draw,
         }
     }
@@ -134,65 +170,6 @@ impl Host {
         (self.draw.bits() >> 16).max(1)
     }
 
-    /// Starts a process with nothing: a new epoch.
-    ///
-    /// # Errors
-    /// What engine or segment say.
-    pub fn start_empty(&mut self, plan: &Plan, now_ns: u64, directory: &Path) -> anyhow::Result<()> {
-        let actor = ActorId::new(self.node, self.draw_epoch());
-        self.shards.clear();
-        for shard in 0..plan.shards {
-            let config = self.engine_config(plan, shard, actor);
-            let limits = &plan.limits;
-            let witness = Witness::default();
-            let log = SimLog::new(limits.log_bytes, limits.log_records, actor, witness.clone());
-            let engine = Engine::with_log(config, log, self.instant(now_ns))?;
-            let upper = VersionVector::new(unlimited());
-            self.shards.push(Shard { engine, witness, replica: Replica::new(), upper, active: true });
-        }
-        self.open_board(plan, actor, directory)?;
-        self.mode = Mode::Up;
-        Ok(())
-    }
-
-    fn engine_config(&mut self, plan: &Plan, shard: u16, actor: ActorId) -> EngineConfig {
-        EngineConfig {
-            actor,
-            session: (self.draw.bits() as u32).max(1),
-            shard,
-            cluster_tag: CLUSTER,
-            peers: (1..=plan.nodes as u16).filter(|&node| node != self.node).collect(),
-            limits: plan.limits.clone(),
-            timers: plan.timers.clone(),
-            random_seed: self.draw.bits(),
-            storage: Storage::Memory,
-        }
-    }
-
-    /// Creates its segment; the one of the process before is closed by that.
-    fn open_board(&mut self, plan: &Plan, actor: ActorId, directory: &Path) -> anyhow::Result<()> {
-        let config = SegmentConfig {
-            path: directory.join(format!("{}/segment", self.node)),
-            node: self.node,
-            node_name: String::new(),
-            cluster: String::new(),
-            actor: actor.as_u64(),
-            workers: 1,
-            shards: plan.shards,
-            cells_per_worker: plan.segment.cells,
-            extent_bytes_per_worker: plan.segment.extent_bytes,
-            change_ring_entries: CHANGE_RING_ENTRIES,
-            heartbeat_timeout_ns: 1_000_000_000,
-            socket_path: None,
-        };
-        let board = Board::create(&config, self.draw.bits())?;
-        if let Some(former) = self.former_board.take() {
-            anyhow::ensure!(former.reader().is_closed(), "a restart left the former segment open");
-        }
-        self.board = Some(board);
-        Ok(())
-    }
-
     /// Its process ends without a word.
     pub fn kill(&mut self) {
         self.mode = Mode::Down;
@@ -200,8 +177,7 @@ impl Host {
         self.former_board = self.board.take();
         self.crash_point = None;
         self.turn_at_ns = u64::MAX;
-        // The next process begins with another boot's clock.
-        self.monotonic_ns = self.draw.below(1 << 50);
+        self.lose_storage();
     }
 
     /// The peer slot's host: slots are the others in ascending order.

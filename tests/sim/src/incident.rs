@@ -56,6 +56,11 @@ pub enum What {
         /// Where in a turn it ends.
         point: CrashPoint,
     },
+    /// A host is gone for good; at the end of this, the others forget it.
+    Gone {
+        /// Which.
+        node: usize,
+    },
     /// A wall clock jumps.
     ClockStep {
         /// Whose.
@@ -78,13 +83,22 @@ pub enum What {
 /// What a process that starts finds of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
+    /// All of it: the process was killed, and nothing else happened.
+    LogWhole,
+    /// What was synced, and perhaps more: the machine was reset.
+    TailLost,
     /// Nothing.
     AllLost,
+    /// What it had at an earlier moment: somebody brought a copy back.
+    OldCopy,
+    /// The machine as it was at an earlier moment, and it does not know.
+    RestoredImage,
 }
 
 impl Crash {
     /// All of them.
-    pub const ALL: [Crash; 1] = [Crash::AllLost];
+    pub const ALL: [Crash; 5] =
+        [Crash::LogWhole, Crash::TailLost, Crash::AllLost, Crash::OldCopy, Crash::RestoredImage];
 }
 
 /// Where in a turn a process ends.

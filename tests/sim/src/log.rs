@@ -1,8 +1,13 @@
-//! The production log, with a witness: whatever an engine appends, the world sees.
+//! The production log, with a witness and a file: whatever an engine appends, the world sees, and storage keeps.
+//!
+//! The ring is [`MemoryLog`]. What a file adds is that a record which no durable snapshot covers is not reused: such
+//! records are kept beside the ring, and the log begins with the oldest of either.
 
+use crate::storage::SharedDisk;
 use lattice_crdt::{ActorId, Dot};
 use lattice_engine::{LogStore, MemoryLog};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Records that were appended since the world last looked.
@@ -34,17 +39,50 @@ impl Appended {
 /// What the engine and the world share.
 pub type Witness = Rc<RefCell<Appended>>;
 
+/// The file behind a log.
+pub struct File {
+    disk: SharedDisk,
+    boot_id: u128,
+    /// Own operations that a durable snapshot covers: their records may be reused.
+    covered: Rc<Cell<u64>>,
+    /// The newest records, at least those after `covered`.
+    kept: VecDeque<Vec<u8>>,
+}
+
 /// See the module's documentation.
 pub struct SimLog {
     inner: MemoryLog,
     actor: ActorId,
     witness: Witness,
+    file: Option<File>,
 }
 
 impl SimLog {
-    /// An empty log of so many bytes and records, for the operations of `actor`.
+    /// An empty log of so many bytes and records, for the operations of `actor`, that dies with its process.
     pub fn new(bytes: usize, records: usize, actor: ActorId, witness: Witness) -> Self {
-        Self { inner: MemoryLog::new(bytes, records), actor, witness }
+        Self { inner: MemoryLog::new(bytes, records), actor, witness, file: None }
+    }
+
+    /// A log whose records are on `disk`, where those of `actor` are found again. `covered` is shared with whoever
+    /// makes snapshots.
+    pub fn on_disk(mut self, disk: SharedDisk, boot_id: u128, covered: Rc<Cell<u64>>) -> Self {
+        let kept: VecDeque<_> = disk.borrow().log().iter().cloned().collect();
+        for record in &kept {
+            self.inner.append(record);
+        }
+        self.file = Some(File { disk, boot_id, covered, kept });
+        self.reuse();
+        self
+    }
+
+    /// Forgets what the ring no longer holds and a snapshot covers.
+    fn reuse(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        let last = self.inner.last_seq();
+        let reusable = file.covered.get().min(self.inner.first_seq() - 1);
+        while last - file.kept.len() as u64 + 1 <= reusable {
+            file.kept.pop_front();
+        }
     }
 }
 
@@ -55,16 +93,30 @@ impl LogStore for SimLog {
         witness.bytes.extend_from_slice(record);
         let end = witness.bytes.len();
         witness.records.push((Dot { actor: self.actor, seq }, end));
+        drop(witness);
+        if let Some(file) = &mut self.file {
+            file.disk.borrow_mut().append(record);
+            file.kept.push_back(record.to_vec());
+            self.reuse();
+        }
         seq
     }
 
     fn begin_epoch(&mut self, actor: ActorId) {
         self.actor = actor;
         self.inner.begin_epoch(actor);
+        if let Some(file) = &mut self.file {
+            file.disk.borrow_mut().begin_epoch(actor, file.boot_id);
+            file.kept.clear();
+            file.covered.set(0);
+        }
     }
 
     fn first_seq(&self) -> u64 {
-        self.inner.first_seq()
+        match &self.file {
+            Some(file) => self.inner.last_seq() + 1 - file.kept.len() as u64,
+            None => self.inner.first_seq(),
+        }
     }
 
     fn last_seq(&self) -> u64 {
@@ -72,6 +124,11 @@ impl LogStore for SimLog {
     }
 
     fn record(&self, seq: u64) -> Option<&[u8]> {
-        self.inner.record(seq)
+        let Some(file) = &self.file else { return self.inner.record(seq) };
+        let at = seq.checked_sub(self.first_seq())?;
+        let kept = file.kept.get(usize::try_from(at).ok()?).map(Vec::as_slice);
+        // The ring is under test as well: where it holds a record, it is the one that was kept.
+        debug_assert!(self.inner.record(seq).is_none_or(|record| Some(record) == kept));
+        kept
     }
 }

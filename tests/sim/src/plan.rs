@@ -6,7 +6,7 @@
 
 use crate::draw::Draw;
 use crate::incident::{Crash, CrashPoint, Incident, What};
-use lattice_engine::{EngineLimits, EngineTimers};
+use lattice_engine::{EngineLimits, EngineTimers, Storage};
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -27,6 +27,8 @@ pub struct Plan {
     pub limits: EngineLimits,
     /// Timers of the engines.
     pub timers: EngineTimers,
+    /// What hosts keep.
+    pub storage: Storage,
     /// Room in each host's segment.
     pub segment: SegmentRoom,
     /// What the operations are.
@@ -138,6 +140,7 @@ impl Plan {
                 partitions as fn(&mut Draw, &Frame, &mut Vec<Incident>),
                 stalls,
                 crashes,
+                departures,
                 clocks,
                 sync_breaks,
                 full_segments,
@@ -159,6 +162,7 @@ impl Plan {
             active_ns,
             operations: draw.pick(&[40, 100, 150, 200, 300]),
             limits: limits(&mut draw, nodes, restarts),
+            storage: if draw.per_mille(750) { Storage::Durable } else { Storage::Memory },
             segment: segment(&mut draw, &workload),
             network: network(&mut draw),
             hosts: hosts(&mut draw, nodes, active_ns),
@@ -236,6 +240,13 @@ fn crashes(draw: &mut Draw, frame: &Frame, into: &mut Vec<Incident>) {
     }
 }
 
+fn departures(draw: &mut Draw, frame: &Frame, into: &mut Vec<Incident>) {
+    if frame.nodes > 2 && draw.per_mille(500) {
+        let what = What::Gone { node: frame.node(draw) };
+        into.push(Incident { at_ns: frame.moment(draw), lasts_ns: frame.duration(draw), what });
+    }
+}
+
 fn clocks(draw: &mut Draw, frame: &Frame, into: &mut Vec<Incident>) {
     for _ in 0..draw.between(1, 3) {
         let most_ns = draw.pick(&[MS, 200 * MS, 2 * SECOND, 3_600 * SECOND]) as i64;
@@ -283,7 +294,7 @@ fn limits(draw: &mut Draw, nodes: usize, restarts: usize) -> EngineLimits {
         max_keys: if draw.per_mille(100) { draw.between(3, 10) as usize } else { 1024 },
         log_bytes: if draw.per_mille(500) { 32 << 10 } else { 256 << 10 },
         log_records: draw.pick(&[8, 16, 32, 128, 4096]),
-        max_actors: if draw.per_mille(300) { nodes + restarts + 2 } else { usual.max_actors },
+        max_actors: if draw.per_mille(300) { nodes + 2 * restarts + 2 } else { usual.max_actors },
         max_ranges_per_actor: draw.pick(&[1, 2, 4, 64]),
         max_pre_removed: if draw.per_mille(500) { few_removed } else { usual.max_pre_removed },
         max_window_frames: draw.pick(&[1, 4, 16, 256]),

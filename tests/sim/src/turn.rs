@@ -4,9 +4,10 @@ use crate::faults::Fault;
 use crate::host::{Mode, Shard};
 use crate::incident::CrashPoint;
 use crate::network::Flying;
+use crate::oracle::History;
 use crate::plan::Plan;
 use crate::world::{Event, World};
-use lattice_engine::DropReason;
+use lattice_engine::{DropReason, Storage};
 use lattice_segment::{key_hash, shard_of};
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, offsets};
 use std::rc::Rc;
@@ -40,7 +41,9 @@ impl World<'_> {
         if self.crashes_at(host, CrashPoint::BeforeCommit) {
             return;
         }
+        self.take_new_epochs(host);
         self.tick_and_commit(host);
+        self.store(host);
         if self.failure.is_some()
             || self.crashes_at(host, CrashPoint::Between)
             || self.crashes_at(host, CrashPoint::BeforeTransmit)
@@ -160,10 +163,7 @@ impl World<'_> {
             self.struck.strike(Fault::FullSegment);
         }
         for (shard, history) in this.shards.iter_mut().zip(&mut self.histories) {
-            let witness = &mut *shard.witness.borrow_mut();
-            witness
-                .drain(|dot, record| history.witness(dot, record))
-                .map_err(|violation| violation.to_string())?;
+            take_appended(shard, history)?;
             shard.replica.cover(history, shard.engine.vector()).map_err(|violation| violation.to_string())?;
             within_bounds(&self.plan, shard)?;
             self.trace.note(self.now_ns, 3, &[host as u64, shard.engine.state_digest()]);
@@ -195,6 +195,15 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A process ends: what it appended stays on storage, and so the oracle has to know it.
+    pub(crate) fn witness(&mut self, host: usize) {
+        let shards = self.hosts[host].shards.iter().zip(&mut self.histories);
+        let mut all = shards.map(|(shard, history)| take_appended(shard, history));
+        if let Some(Err(what)) = all.find(Result::is_err) {
+            self.fail(format!("n{}: {what}", host + 1));
+        }
     }
 
     fn transmit(&mut self, host: usize, budget: usize) {
@@ -252,6 +261,9 @@ impl World<'_> {
         let deadlines = this.shards.iter().map(|shard| shard.engine.deadline_ns());
         let deadline_ns = deadlines.min().map_or(u64::MAX, |ns| this.world_ns(ns));
         let mut at_ns = deadline_ns;
+        if self.plan.storage == Storage::Durable {
+            at_ns = at_ns.min(this.store_at_ns(self.now_ns));
+        }
         if !this.ring.is_empty() {
             at_ns = self.now_ns;
         }
@@ -262,6 +274,12 @@ impl World<'_> {
         }
         self.schedule_turn(host, at_ns);
     }
+}
+
+/// Shows the oracle what was appended to a log.
+fn take_appended(shard: &Shard, history: &mut History) -> Result<(), String> {
+    let witness = &mut *shard.witness.borrow_mut();
+    witness.drain(|dot, record| history.witness(dot, record)).map_err(|violation| violation.to_string())
 }
 
 /// What state syncs bring may fill a table for each host that they may come from, and the rest for all.
@@ -278,7 +296,8 @@ fn within_bounds(plan: &Plan, shard: &Shard) -> Result<(), String> {
             limits.max_pre_removed.saturating_mul(sources),
         ),
     ];
-    match checks.into_iter().find(|(_, held, bound)| held > bound) {
+    // What a host once had comes back whole: the bounds are for what peers bring.
+    match checks.into_iter().find(|(_, held, bound)| held > bound && !shard.recovered) {
         Some((what, held, bound)) => Err(format!("{held} {what}, the bound is {bound}")),
         None => Ok(()),
     }

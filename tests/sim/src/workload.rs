@@ -121,6 +121,11 @@ impl World<'_> {
     }
 
     fn submit(&mut self, host: usize, drawn: &Drawn) {
+        let index = usize::from(shard_of(key_hash(&drawn.key), self.plan.shards));
+        if self.hosts[host].shards[index].holds_writes {
+            // Until a peer has told it, a restored machine can't know that its dots were given out before.
+            return;
+        }
         let first = self.try_apply(host, drawn);
         // A full burst is committed, and what did not fit comes again: the next turn of the client's ring.
         let result = match first {
@@ -183,7 +188,8 @@ impl World<'_> {
             OpError::ClockSkew { ahead_ns } => {
                 ahead_ns > self.plan.timers.max_clock_skew_ns && self.clock_may_be_ahead(host)
             }
-            OpError::EpochOver => false,
+            // It takes another one in its next turn.
+            OpError::EpochOver => self.hosts[host].shards[index].recovered,
             OpError::BadKey(_) | OpError::TooLarge { .. } | OpError::WrongOperation => false,
         };
         if !explained {

@@ -111,6 +111,8 @@ pub struct World<'d> {
     pub(crate) armed_sync_breaks: Vec<(usize, u64)>,
     /// Greatest and least distance of any wall clock so far, of each host.
     pub(crate) clock_extremes_ns: Vec<(i64, i64)>,
+    /// Nodes that are no members any more.
+    pub(crate) forgotten: Vec<u16>,
     /// No more operations, no more faults.
     pub(crate) healing: bool,
     /// When a frame was last sent that is neither a heartbeat nor anti-entropy.
@@ -151,6 +153,7 @@ impl<'d> World<'d> {
             operations: 0,
             failure: None,
             armed_sync_breaks: Vec::new(),
+            forgotten: Vec::new(),
             healing: false,
             last_busy_ns: 0,
             directory,
@@ -241,7 +244,9 @@ impl<'d> World<'d> {
         if self.hosts[host].mode != Mode::Down {
             return;
         }
-        if let Err(error) = self.hosts[host].start_empty(&self.plan, self.now_ns, self.directory) {
+        let (plan, forgotten) = (&self.plan, &self.forgotten);
+        let started = self.hosts[host].start(plan, self.now_ns, &self.histories, forgotten, self.directory);
+        if let Err(error) = started {
             return self.fail(format!("host {} does not start: {error}", self.hosts[host].node));
         }
         let planned = self.hosts[host].plan;
@@ -255,7 +260,8 @@ impl<'d> World<'d> {
         }
         let node = u64::from(self.hosts[host].node);
         self.trace.note(self.now_ns, 1, &[node]);
-        self.trace.say(self.now_ns, format_args!("n{node} starts"));
+        let seqs: Vec<u64> = self.hosts[host].shards.iter().map(|shard| shard.engine.last_seq()).collect();
+        self.trace.say(self.now_ns, format_args!("n{node} starts, own operations {seqs:?}"));
         self.schedule_turn(host, self.now_ns + 1);
     }
 }
