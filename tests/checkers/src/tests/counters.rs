@@ -108,6 +108,8 @@ fn a_grow_only_counter_grows() {
     assert!(pn(&story(5, 3)).is_valid(), "of one that goes both ways nothing follows");
     let demands = Demands { sessions: false, ..two_nodes() };
     assert!(check_g_counter(&story(5, 3).history, &demands).is_valid());
+    let stands = Counter::new().add(0, 2).add(0, 0).last(0, 2).last(1, 2);
+    assert!(grow(&stands).is_valid(), "adding nothing takes nothing away");
     let shrinks = Counter::new().add(0, 2).add(0, -1).last(0, 1).last(1, 1);
     assert!(matches!(grow(&shrinks).problems[..], [Problem::BadHistory(_)]));
 }
