@@ -14,6 +14,7 @@ fn add_of(element: &[u8]) -> Vec<u8> {
 #[test]
 fn a_dot_is_never_used_twice_and_none_is_left_out() {
     let mut history = History::new();
+    assert!(history.is_empty());
     history.witness(dot(1, 1), &add_of(b"a")).unwrap();
     let again = history.witness(dot(1, 1), &add_of(b"a")).unwrap_err();
     let other = history.witness(dot(1, 1), &add_of(b"b")).unwrap_err();
@@ -23,6 +24,7 @@ fn a_dot_is_never_used_twice_and_none_is_left_out() {
     assert_eq!(history.witness(dot(1, 0), &add_of(b"b")).unwrap_err().breach, Breach::DotSkipped);
     assert_eq!(history.len(), 1);
     history.witness(dot(1, 2), &add_of(b"b")).unwrap();
+    assert!(!history.is_empty() && history.len() == 2);
 }
 
 #[test]
