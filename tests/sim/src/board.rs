@@ -258,7 +258,12 @@ impl Board {
 
 impl Publisher for Board {
     fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32> {
-        let opened = if self.no_room { None } else { self.publisher.open(kind, key_hash, key) };
+        // A key that was dropped and comes again finds its cell, room or not.
+        let needs_room = || !matches!(self.reader.lookup(kind as u8, key), Lookup::Found(_));
+        let opened = match self.no_room && needs_room() {
+            true => None,
+            false => self.publisher.open(kind, key_hash, key),
+        };
         let Some(number) = opened else {
             self.refusals += 1;
             self.without_cell.insert((kind, key.into()));
