@@ -260,8 +260,9 @@ fn is_reachable(address: &IpAddr) -> bool {
 fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("is {text:?}"),
-        DeValue::Integer(number) => format!("is {number}"),
-        DeValue::Float(number) => format!("is {number}"),
+        // What was no number all the same stands there as it was written.
+        DeValue::Integer(number) => format!("is {}", number.to_string().escape_debug()),
+        DeValue::Float(number) => format!("is {}", number.to_string().escape_debug()),
         DeValue::Boolean(yes) => format!("is {yes}"),
         DeValue::Datetime(_) => "is a date".to_owned(),
         DeValue::Array(_) => "is a list".to_owned(),
