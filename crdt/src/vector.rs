@@ -237,16 +237,6 @@ impl VersionVector {
         }
     }
 
-    /// Whether this vector covers all that `other` covers: the order of which [`join`](Self::join) is the least upper
-    /// bound.
-    pub fn includes(&self, other: &Self) -> bool {
-        other.iter().all(|(actor, theirs)| {
-            let Some(own) = self.clock(actor) else { return false };
-            let first = (theirs.contiguous > 0).then_some(SeqRange { first: 1, last: theirs.contiguous });
-            first.iter().chain(&theirs.ranges).all(|range| own.includes(*range))
-        })
-    }
-
     /// All actors with their clocks, ascending by actor.
     pub fn iter(&self) -> impl Iterator<Item = (ActorId, &Clock)> {
         self.clocks.iter().map(|(actor, clock)| (*actor, clock))
@@ -277,13 +267,6 @@ impl VersionVector {
         }
         let at = self.clocks.iter().position(|(own, _)| *own >= actor).unwrap_or(self.clocks.len());
         if self.clocks.get(at).is_some_and(|(own, _)| *own == actor) { Ok(at) } else { Err(at) }
-    }
-}
-
-impl Clock {
-    fn includes(&self, range: SeqRange) -> bool {
-        range.last <= self.contiguous
-            || self.ranges.iter().any(|own| own.first <= range.first && range.last <= own.last)
     }
 }
 

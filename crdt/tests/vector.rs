@@ -122,6 +122,19 @@ fn many_actors_are_found_as_few_are() {
         assert_eq!(vector.cover(Dot::new(ActorId::new(node, 1), 1)), Ok(true));
     }
     assert_eq!(vector.cover(Dot::new(ActorId::new(100, 1), 1)), Err(VectorError::TooManyActors));
+    assert!(!vector.is_empty() && VersionVector::new(LIMITS).is_empty());
     assert!((0..100).all(|node| vector.contains(Dot::new(ActorId::new(node, 1), 1))));
     assert!(vector.iter().map(|(actor, _)| actor.node()).eq(0..100));
+}
+
+#[test]
+fn without_room_for_ranges_operations_come_in_order_or_not_at_all() {
+    let mut vector = VersionVector::new(VectorLimits { max_actors: 2, max_ranges_per_actor: 0 });
+    for node in [1, 2] {
+        let dot = |seq| Dot::new(ActorId::new(node, 1), seq);
+        assert_eq!(vector.cover(dot(2)), Err(VectorError::TooManyRanges), "of an actor that is new");
+        assert_eq!(vector.cover(dot(1)), Ok(true));
+        assert_eq!(vector.cover(dot(3)), Err(VectorError::TooManyRanges));
+        assert_eq!(vector.cover(dot(2)), Ok(true));
+    }
 }

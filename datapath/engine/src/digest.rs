@@ -85,17 +85,19 @@ mod tests {
         let zero = CounterEntry::default();
         let found = [
             counter_change(7, ACTOR, zero, entry(5, 0)),
-            counter_change(7, ACTOR, zero, entry(u128::MAX - 1, 1 << 100)),
+            counter_change(7, ACTOR, zero, entry(u128::MAX - 1, u128::MAX / 3)),
             register_atom(7, (Hlc::from_u64(1 << 20), ACTOR), b"value"),
             element_atom(7, Kind::Set, b"element", Dot::new(ACTOR, 9)),
             vector_digest(&vector(&[(1, 4), (6, 7)])),
+            vector_digest(&vector(&[(6, 7)])),
         ];
         let published = [
             6_271_068_447_735_188_481,
-            9_269_795_674_376_833_821,
+            9_911_949_065_225_488_748,
             3_241_736_452_487_930_089,
             9_517_522_768_959_316_442,
             10_086_431_330_921_522_570,
+            5_977_495_039_955_534_578,
         ];
         assert_eq!(found, published);
     }
