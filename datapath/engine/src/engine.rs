@@ -106,7 +106,7 @@ impl<L: LogStore> Engine<L> {
             lanes: config.peers.iter().map(|&node| Lane::new(node, limits)).collect(),
             incoming: None,
             outgoing: Vec::new(),
-            next_sync_id: random.next() as u32 | 1,
+            next_sync_id: random.next() as u32,
             dropped: Dropped::default(),
             snapshot: None,
             next_snapshot: random.next() as u32,
