@@ -123,6 +123,7 @@ fn many_actors_are_found_as_few_are() {
     }
     assert_eq!(vector.cover(Dot::new(ActorId::new(100, 1), 1)), Err(VectorError::TooManyActors));
     assert!(!vector.is_empty() && VersionVector::new(LIMITS).is_empty());
+    assert_ne!(vector, VersionVector::new(LIMITS));
     assert!((0..100).all(|node| vector.contains(Dot::new(ActorId::new(node, 1), 1))));
     assert!(vector.iter().map(|(actor, _)| actor.node()).eq(0..100));
 }
