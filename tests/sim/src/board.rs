@@ -13,6 +13,7 @@
 //! be compared.
 
 use crate::oracle::Shown;
+use crate::sabotage::Sabotage;
 use lattice_crdt::Kind;
 use lattice_engine::{Published, Publisher};
 use lattice_segment::{CellRef, Change, ChangeCursor, Lookup, Reader, Segment, SegmentConfig};
@@ -67,6 +68,8 @@ pub struct Board {
     pub no_room: bool,
     /// Publications that found no room.
     pub refusals: u64,
+    /// The mistake that is made here, if any.
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Board {
@@ -95,6 +98,7 @@ impl Board {
             incomplete: false,
             no_room: false,
             refusals: 0,
+            sabotage: None,
         })
     }
 
@@ -184,14 +188,21 @@ impl Board {
         Err(self.told(number, &format!("a reader sees {seen}, the engine said {expected}")))
     }
 
-    /// Whether sets are shown in part only, for want of room when they were begun.
-    pub fn is_incomplete(&self) -> bool {
-        self.incomplete
+    /// Whether something that found no room has not been published since.
+    pub fn waits(&self) -> bool {
+        let waits = |cell: &Cell| cell.refused || !cell.refused_elements.is_empty();
+        !self.without_cell.is_empty() || self.cells.iter().any(waits)
     }
 
-    /// The engines say that nothing waits for room any more.
+    /// Whether something is not shown for want of room when it was begun.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete || !self.without_cell.is_empty()
+    }
+
+    /// The engines say that nothing waits for room any more. A key that is empty again has stopped waiting without a word.
     pub fn is_complete_now(&mut self) {
         self.incomplete = false;
+        self.without_cell.clear();
         self.cells.iter_mut().for_each(|cell| cell.incomplete = false);
     }
 
@@ -286,8 +297,14 @@ impl Publisher for Board {
         Some(number)
     }
 
-    fn word(&mut self, number: u32, value: u64) -> Published {
-        let published = self.publisher.word(number, value);
+    fn word(&mut self, number: u32, mut value: u64) -> Published {
+        match self.sabotage {
+            Some(Sabotage::WrongValue) => value = value.wrapping_add(1),
+            Some(Sabotage::LostPublication) => return Published::Visible,
+            _ => {}
+        }
+        let wrong = u64::from(self.sabotage == Some(Sabotage::WrongWord));
+        let published = self.publisher.word(number, value ^ wrong);
         self.touch(number, true).content = Content::Word(value);
         published
     }

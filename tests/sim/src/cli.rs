@@ -36,6 +36,16 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Plants one bug after the other and runs seeds until one notices; fails if a bug survives.
+    #[cfg(feature = "zoo")]
+    Zoo {
+        /// Only this one, in this process.
+        #[arg(long)]
+        bug: Option<lattice_zoo::Bug>,
+        /// How many seeds each bug may take.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+    },
     /// Runs one of Maelstrom's workloads in many worlds, and its checker over each history.
     Workload {
         /// Which.
@@ -74,11 +84,22 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<bool> {
     let directory = segments_directory()?;
     match cli.command {
+        #[cfg(feature = "zoo")]
+        Command::Zoo { bug: Some(bug), seeds } => Ok(crate::zoo::hunt(bug, seeds, directory.path())),
+        #[cfg(feature = "zoo")]
+        Command::Zoo { bug: None, seeds } => Ok(crate::zoo::keep(seeds)?),
         Command::Run { seeds, first } => Ok(run(first..first + seeds, directory.path())),
-        Command::Replay { seed, trace } => Ok(replay(seed, Options { trace }, directory.path())),
+        Command::Replay { seed, trace } => {
+            Ok(replay(seed, Options { trace, ..Options::default() }, directory.path()))
+        }
         Command::Workload { workload, seeds, first, trace } => {
             let begin = Instant::now();
-            let total = run_workload(workload, first..first + seeds, Options { trace }, directory.path());
+            let total = run_workload(
+                workload,
+                first..first + seeds,
+                Options { trace, ..Options::default() },
+                directory.path(),
+            );
             println!("{total} seeds_per_s={:.0}", seeds as f64 / begin.elapsed().as_secs_f64().max(1e-9));
             Ok(total.failed.is_empty())
         }
@@ -87,7 +108,7 @@ fn execute(cli: Cli) -> anyhow::Result<bool> {
 
 fn run(seeds: std::ops::Range<u64>, directory: &Path) -> bool {
     let begin = Instant::now();
-    let summary = run_seeds(seeds, directory, |seed, outcome| {
+    let summary = run_seeds(seeds, Options::default(), directory, |seed, outcome| {
         if let Some(failure) = &outcome.failure {
             eprintln!("seed {seed} failed: {}", failure.what);
         }

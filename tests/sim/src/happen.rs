@@ -4,6 +4,7 @@ use crate::faults::Fault;
 use crate::host::{Mode, Slowness};
 use crate::incident::{Crash, CrashPoint, What};
 use crate::network::Cut;
+use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
 use lattice_engine::Storage;
 
@@ -126,6 +127,8 @@ impl World<'_> {
             return;
         }
         self.trace.say(self.now_ns, format_args!("n{} is gone for good", node + 1));
+        self.witness(node);
+        self.note_reached(node);
         self.hosts[node].kill();
         self.hosts[node].mode = Mode::Gone;
         self.drop_ring(node);
@@ -171,6 +174,7 @@ impl World<'_> {
             Crash::RestoredImage => Fault::RestoredImage,
         });
         self.witness(host);
+        self.note_reached(host);
         self.hosts[host].kill();
         self.drop_ring(host);
         true
@@ -189,6 +193,9 @@ impl World<'_> {
         self.healing = true;
         self.trace.say(self.now_ns, format_args!("all faults end"));
         self.network.calm();
+        if self.sabotage == Some(Sabotage::Deafness) {
+            self.cut(usize::MAX, Fault::Isolation, None, Some(0));
+        }
         self.armed_sync_breaks.clear();
         for host in 0..self.hosts.len() {
             self.forget(host);

@@ -9,6 +9,7 @@ use lattice_engine::{LogStore, MemoryLog};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Records that were appended since the world last looked.
 #[derive(Debug, Default)]
@@ -16,9 +17,18 @@ pub struct Appended {
     bytes: Vec<u8>,
     /// Each record's dot, and where it ends.
     records: Vec<(Dot, usize)>,
+    /// Hashes of the records that the log says it holds, the oldest first.
+    held: VecDeque<u64>,
+    /// Seq of a record that the log no longer gives back as it was.
+    torn: Option<u64>,
 }
 
 impl Appended {
+    /// A record that the log claims to hold and does not give back as it was.
+    pub fn torn(&self) -> Option<u64> {
+        self.torn
+    }
+
     /// Calls `take` with each record, in the order in which they were appended, and forgets them.
     ///
     /// # Errors
@@ -90,6 +100,16 @@ impl LogStore for SimLog {
     fn append(&mut self, record: &[u8]) -> u64 {
         let seq = self.inner.append(record);
         let mut witness = self.witness.borrow_mut();
+        witness.held.push_back(xxh3_64(record));
+        let held = (seq + 1 - self.inner.first_seq()) as usize;
+        while witness.held.len() > held {
+            witness.held.pop_front();
+        }
+        let oldest = self.inner.record(self.inner.first_seq()).map(xxh3_64);
+        // What a file held before this process is not known here.
+        if witness.held.len() == held && oldest != witness.held.front().copied() {
+            witness.torn = Some(self.inner.first_seq());
+        }
         witness.bytes.extend_from_slice(record);
         let end = witness.bytes.len();
         witness.records.push((Dot { actor: self.actor, seq }, end));
@@ -105,6 +125,7 @@ impl LogStore for SimLog {
     fn begin_epoch(&mut self, actor: ActorId) {
         self.actor = actor;
         self.inner.begin_epoch(actor);
+        self.witness.borrow_mut().held.clear();
         if let Some(file) = &mut self.file {
             file.disk.borrow_mut().begin_epoch(actor, file.boot_id);
             file.kept.clear();

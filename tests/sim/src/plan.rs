@@ -50,6 +50,15 @@ pub struct SegmentRoom {
     pub extent_bytes: u64,
 }
 
+impl SegmentRoom {
+    const ROOMY: Self = Self { cells: 256, extent_bytes: 256 << 10 };
+
+    /// Whether all keys of a seed find room, however long their values.
+    pub fn is_roomy(&self) -> bool {
+        self.cells >= Self::ROOMY.cells && self.extent_bytes >= Self::ROOMY.extent_bytes
+    }
+}
+
 /// What the operations are.
 #[derive(Clone, Debug)]
 pub struct WorkloadPlan {
@@ -75,6 +84,8 @@ pub struct WorkloadPlan {
     pub burst: u64,
     /// One host does most of the writing.
     pub one_writer: bool,
+    /// When a client of one host writes, one of another does, in the same moment.
+    pub together: bool,
 }
 
 /// What the network does to frames; chances are per mille.
@@ -156,11 +167,11 @@ impl Plan {
         let restarts =
             incidents.iter().filter(|incident| matches!(incident.what, What::Crash { .. })).count();
         let workload = workload(&mut draw);
-        Self {
+        let mut plan = Self {
             nodes,
             shards,
             active_ns,
-            operations: draw.pick(&[40, 100, 150, 200, 300]),
+            operations: draw.pick(&[60, 150, 250, 400, 600]),
             limits: limits(&mut draw, nodes, restarts),
             storage: if draw.per_mille(750) { Storage::Durable } else { Storage::Memory },
             segment: segment(&mut draw, &workload),
@@ -169,7 +180,9 @@ impl Plan {
             timers,
             workload,
             incidents,
-        }
+        };
+        plan.flavour(draw.split(7));
+        plan
     }
 }
 
@@ -319,11 +332,12 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
         removals_per_mille: draw.pick(&[100, 300, 500]),
         burst: draw.pick(&[1, 1, 2, 8, 40]),
         one_writer: draw.per_mille(150),
+        together: false,
     }
 }
 
 fn segment(draw: &mut Draw, workload: &WorkloadPlan) -> SegmentRoom {
-    let roomy = SegmentRoom { cells: 256, extent_bytes: 256 << 10 };
+    let roomy = SegmentRoom::ROOMY;
     match draw.below(20) {
         0 => SegmentRoom { cells: 1 + draw.below(workload.keys) as u32, ..roomy },
         1 => SegmentRoom { extent_bytes: 4096, ..roomy },

@@ -2,7 +2,7 @@
 
 use crate::faults::{Fault, Struck};
 use crate::plan::Plan;
-use crate::world::{Failure, Options, Outcome, World};
+use crate::world::{Failure, Options, Outcome, Reached, World};
 use std::path::Path;
 
 /// Seeds of which every so many-th is run twice.
@@ -30,6 +30,8 @@ pub struct Summary {
     pub steps: u64,
     /// Which faults struck how often.
     pub struck: Struck,
+    /// What the engines had to do.
+    pub reached: Reached,
     /// World time of all seeds, nanoseconds.
     pub world_ns: u64,
 }
@@ -42,14 +44,15 @@ pub fn run_seed(seed: u64, options: Options, directory: &Path) -> Outcome {
 /// Runs many seeds; `after_each` is told of each.
 pub fn run_seeds(
     seeds: std::ops::Range<u64>,
+    options: Options,
     directory: &Path,
     mut after_each: impl FnMut(u64, &Outcome),
 ) -> Summary {
     let mut summary = Summary::default();
     for seed in seeds {
-        let mut outcome = run_seed(seed, Options::default(), directory);
+        let mut outcome = run_seed(seed, options, directory);
         if seed % TWICE_EVERY == 0 && outcome.failure.is_none() {
-            let again = run_seed(seed, Options::default(), directory);
+            let again = run_seed(seed, options, directory);
             if again.trace_hash != outcome.trace_hash {
                 let what = format!("two runs differ: {:016x}, {:016x}", outcome.trace_hash, again.trace_hash);
                 outcome.failure = Some(Failure { step: outcome.steps, at_ns: outcome.ended_ns, what });
@@ -61,6 +64,7 @@ pub fn run_seeds(
         summary.steps += outcome.steps;
         summary.world_ns += outcome.ended_ns;
         summary.struck.add(&outcome.struck);
+        summary.reached.add(&outcome.reached);
         if let Some(failure) = outcome.failure {
             summary.failed.push(Failed { seed, failure });
         }
@@ -82,6 +86,13 @@ impl Summary {
             self.operations,
             self.steps,
             self.world_ns as f64 / 1e9
+        );
+        let Reached { syncs, syncs_abandoned, full_walks, records_in_sync, .. } = self.reached;
+        let Reached { refused_at_bounds, retransmitted, keys_dropped, .. } = self.reached;
+        text += &format!(
+            "engines: syncs {syncs}, given up {syncs_abandoned}, full walks {full_walks}, records inside a sync \
+             {records_in_sync}, refused at bounds {refused_at_bounds}, retransmitted {retransmitted}, keys dropped \
+             {keys_dropped}\n"
         );
         for Failed { seed, failure } in &self.failed {
             text += &format!(

@@ -6,7 +6,9 @@ use crate::incident::CrashPoint;
 use crate::network::Flying;
 use crate::oracle::History;
 use crate::plan::Plan;
+use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
+use lattice_crdt::SeqRange;
 use lattice_engine::{DropReason, Storage};
 use lattice_segment::{key_hash, shard_of};
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, offsets};
@@ -53,6 +55,7 @@ impl World<'_> {
         let one = self.hosts[host].crash_point == Some(CrashPoint::AfterOneFrame);
         let budget = if one { 1 } else { self.hosts[host].plan.transmit_budget };
         self.transmit(host, budget);
+        self.check_acknowledged(host);
         if self.crashes_at(host, CrashPoint::AfterOneFrame) {
             return;
         }
@@ -77,7 +80,10 @@ impl World<'_> {
         let shard_index = usize::from(frame.shard);
         let shard = &mut self.hosts[host].shards[shard_index];
         let syncs = shard.engine.stats().syncs_requested;
-        let result = shard.engine.receive(now, &frame.bytes);
+        let mut result = shard.engine.receive(now, &frame.bytes);
+        if self.sabotage == Some(Sabotage::Credulity) {
+            result = Ok(());
+        }
         shard.active = true;
         let refused_whole = matches!(
             result,
@@ -99,6 +105,9 @@ impl World<'_> {
         self.trace.note(self.now_ns, 2, &[host as u64, frame.fingerprint(), u64::from(result.is_ok())]);
         if self.trace.prints() {
             self.say_received(host, frame, &result);
+        }
+        if frame.genuine && matches!(result, Err(DropReason::Wire(_) | DropReason::Record(_))) {
+            self.fail(format!("n{} refused a whole frame: {result:?}", host + 1));
         }
         if !frame.genuine && !matches!(result, Err(DropReason::Wire(_))) {
             self.fail(format!("n{} did not refuse a damaged or strange frame: {result:?}", host + 1));
@@ -141,7 +150,8 @@ impl World<'_> {
                 committed = true;
             }
         }
-        if committed {
+        // A vector may cover more without any change to publish.
+        if committed || this.shards.iter().any(|shard| shard.active) {
             self.check_host(host);
         }
     }
@@ -163,7 +173,13 @@ impl World<'_> {
             self.struck.strike(Fault::FullSegment);
         }
         for (shard, history) in this.shards.iter_mut().zip(&mut self.histories) {
-            take_appended(shard, history)?;
+            take_appended(shard, history, self.sabotage == Some(Sabotage::DotTwice))?;
+            if self.sabotage == Some(Sabotage::VectorAhead) {
+                let mut ahead = shard.engine.vector().clone();
+                let (actor, last) = (shard.engine.actor(), shard.engine.last_seq());
+                ahead.cover_range(actor, SeqRange { first: 1, last: last + 1 });
+                shard.replica.cover(history, &ahead).map_err(|violation| violation.to_string())?;
+            }
             shard.replica.cover(history, shard.engine.vector()).map_err(|violation| violation.to_string())?;
             within_bounds(&self.plan, shard)?;
             self.trace.note(self.now_ns, 3, &[host as u64, shard.engine.state_digest()]);
@@ -200,7 +216,7 @@ impl World<'_> {
     /// A process ends: what it appended stays on storage, and so the oracle has to know it.
     pub(crate) fn witness(&mut self, host: usize) {
         let shards = self.hosts[host].shards.iter().zip(&mut self.histories);
-        let mut all = shards.map(|(shard, history)| take_appended(shard, history));
+        let mut all = shards.map(|(shard, history)| take_appended(shard, history, false));
         if let Some(Err(what)) = all.find(Result::is_err) {
             self.fail(format!("n{}: {what}", host + 1));
         }
@@ -256,6 +272,26 @@ impl World<'_> {
         self.scratch.arrivals = arrivals;
     }
 
+    /// What a host believes that a peer has, in its present session, the peer has.
+    fn check_acknowledged(&mut self, host: usize) {
+        let now = self.hosts[host].instant(self.now_ns);
+        for (index, shard) in self.hosts[host].shards.iter().enumerate() {
+            let engine = &shard.engine;
+            for slot in 0..self.hosts.len() - 1 {
+                let peer = self.hosts[self.hosts[host].peer(slot)].shards.get(index).map(|of| &of.engine);
+                let (Some(status), Some(peer)) = (engine.peer_status(slot, now), peer) else { continue };
+                let believed = engine.last_seq() - status.unacknowledged_seqs;
+                let has = peer.vector().contiguous(engine.actor());
+                if status.session == peer.session() && believed > has {
+                    let (own, other) = (host + 1, status.node);
+                    return self.fail(format!(
+                        "n{own} believes that n{other} has {believed} of its operations; it has {has}"
+                    ));
+                }
+            }
+        }
+    }
+
     fn schedule_next_turn(&mut self, host: usize) {
         let this = &self.hosts[host];
         let deadlines = this.shards.iter().map(|shard| shard.engine.deadline_ns());
@@ -277,9 +313,17 @@ impl World<'_> {
 }
 
 /// Shows the oracle what was appended to a log.
-fn take_appended(shard: &Shard, history: &mut History) -> Result<(), String> {
+fn take_appended(shard: &Shard, history: &mut History, twice: bool) -> Result<(), String> {
     let witness = &mut *shard.witness.borrow_mut();
-    witness.drain(|dot, record| history.witness(dot, record)).map_err(|violation| violation.to_string())
+    if let Some(seq) = witness.torn() {
+        return Err(format!("the log holds record {seq}, and gives back another"));
+    }
+    let mut take = |dot, record: &[u8]| history.witness(dot, record);
+    let taken = witness.drain(|dot, record| {
+        take(dot, record)?;
+        if twice { take(dot, record) } else { Ok(()) }
+    });
+    taken.map_err(|violation| violation.to_string())
 }
 
 /// What state syncs bring may fill a table for each host that they may come from, and the rest for all.

@@ -6,6 +6,8 @@
 
 use crate::draw::Draw;
 use crate::host::Mode;
+use crate::intent::Intent;
+use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
 use lattice_crdt::Kind;
 use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
@@ -53,7 +55,7 @@ impl World<'_> {
         let submissions = (self.plan.operations * 2 / (self.plan.workload.burst + 1)).max(1);
         let mean_ns = self.plan.active_ns / submissions;
         let at_ns = self.now_ns + self.workload_draw.exponential(mean_ns);
-        if at_ns < self.plan.active_ns {
+        if at_ns < self.plan.active_ns || self.sabotage == Some(Sabotage::Chatter) {
             self.schedule(at_ns, Event::Operation);
         }
     }
@@ -62,14 +64,32 @@ impl World<'_> {
     pub(crate) fn operate(&mut self) {
         self.schedule_operation();
         let host = self.choose_writer();
+        self.submit_some(host);
+        if self.plan.workload.together {
+            self.submit_some((host + 1) % self.hosts.len());
+        }
+    }
+
+    fn submit_some(&mut self, host: usize) {
         if self.hosts[host].mode != Mode::Up {
             return;
         }
+        // Half of the time what came before is committed first, and these right away: nothing comes between.
+        let mut intent = self.workload_draw.per_mille(500).then(Intent::default);
+        if intent.is_some() {
+            self.commit_now(host);
+        }
         for _ in 0..self.workload_draw.between(1, self.plan.workload.burst) {
             let drawn = self.draw_operation();
-            self.submit(host, &drawn);
+            self.submit(host, &drawn, intent.as_mut());
             if self.failure.is_some() {
                 return;
+            }
+        }
+        if let Some(intent) = intent {
+            self.commit_now(host);
+            if let Some(Err(what)) = self.hosts[host].board.as_ref().map(|board| intent.check(board)) {
+                self.fail(format!("n{}: {what}", host + 1));
             }
         }
         self.schedule_turn(host, self.now_ns + self.hosts[host].plan.poll_ns);
@@ -120,7 +140,7 @@ impl World<'_> {
         Drawn { kind, key, what, bytes }
     }
 
-    fn submit(&mut self, host: usize, drawn: &Drawn) {
+    fn submit(&mut self, host: usize, drawn: &Drawn, intent: Option<&mut Intent>) {
         let index = usize::from(shard_of(key_hash(&drawn.key), self.plan.shards));
         if self.hosts[host].shards[index].holds_writes {
             // Until a peer has told it, a restored machine can't know that its dots were given out before.
@@ -135,6 +155,12 @@ impl World<'_> {
             }
             other => other,
         };
+        if let (Some(intent), Some(board)) = (intent, &self.hosts[host].board) {
+            match result {
+                Ok(()) => intent.note(board, drawn.kind, &drawn.key, drawn.op()),
+                Err(_) => intent.give_up(drawn.kind, &drawn.key),
+            }
+        }
         match result {
             Ok(()) => self.operations += 1,
             Err(error) => self.explain(host, drawn, error),
@@ -145,7 +171,10 @@ impl World<'_> {
         let now = self.hosts[host].instant(self.now_ns);
         let index = usize::from(shard_of(key_hash(&drawn.key), self.plan.shards));
         let shard = &mut self.hosts[host].shards[index];
-        let result = shard.engine.apply(now, drawn.kind, &drawn.key, drawn.op());
+        let mut result = shard.engine.apply(now, drawn.kind, &drawn.key, drawn.op());
+        if self.sabotage == Some(Sabotage::Refusal) {
+            result = Err(OpError::CapacityExceeded);
+        }
         shard.active = true;
         self.trace.note(self.now_ns, 6, &[host as u64, shard.engine.last_seq(), u64::from(result.is_ok())]);
         self.trace.say(

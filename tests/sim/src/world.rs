@@ -18,6 +18,7 @@ use crate::host::{Host, Mode};
 use crate::network::{Flying, Network};
 use crate::oracle::{History, KeyId};
 use crate::plan::Plan;
+use crate::sabotage::Sabotage;
 use crate::trace::Trace;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -39,6 +40,8 @@ pub struct Failure {
 pub struct Options {
     /// Print every event.
     pub trace: bool,
+    /// Make a mistake that has to be noticed.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// How a world ended.
@@ -54,8 +57,42 @@ pub struct Outcome {
     pub operations: u64,
     /// Which faults struck how often.
     pub struck: Struck,
+    /// What the engines had to do.
+    pub reached: Reached,
     /// World time at the end.
     pub ended_ns: u64,
+}
+
+/// What the engines had to do: a world that never gets there proves nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// State syncs carried through.
+    pub syncs: u64,
+    /// State syncs given up.
+    pub syncs_abandoned: u64,
+    /// Walks that named every key.
+    pub full_walks: u64,
+    /// Records that a running sync covered.
+    pub records_in_sync: u64,
+    /// Frames refused at a bound of the tables.
+    pub refused_at_bounds: u64,
+    /// Frames sent again.
+    pub retransmitted: u64,
+    /// Keys dropped because they were empty everywhere.
+    pub keys_dropped: u64,
+}
+
+impl Reached {
+    /// Adds what another world reached.
+    pub fn add(&mut self, other: &Reached) {
+        self.syncs += other.syncs;
+        self.syncs_abandoned += other.syncs_abandoned;
+        self.full_walks += other.full_walks;
+        self.records_in_sync += other.records_in_sync;
+        self.refused_at_bounds += other.refused_at_bounds;
+        self.retransmitted += other.retransmitted;
+        self.keys_dropped += other.keys_dropped;
+    }
 }
 
 pub(crate) enum Event {
@@ -104,6 +141,7 @@ pub struct World<'d> {
     pub(crate) network: Network,
     pub(crate) workload_draw: Draw,
     pub(crate) struck: Struck,
+    pub(crate) reached: Reached,
     pub(crate) trace: Trace,
     pub(crate) operations: u64,
     pub(crate) failure: Option<Failure>,
@@ -117,6 +155,9 @@ pub struct World<'d> {
     pub(crate) healing: bool,
     /// When a frame was last sent that is neither a heartbeat nor anti-entropy.
     pub(crate) last_busy_ns: u64,
+    planned_sabotage: Option<Sabotage>,
+    /// The mistake that is being made.
+    pub(crate) sabotage: Option<Sabotage>,
     pub(crate) directory: &'d Path,
     pub(crate) scratch: Scratch,
     queue: BinaryHeap<Scheduled>,
@@ -149,6 +190,8 @@ impl<'d> World<'d> {
             hosts,
             now_ns: 0,
             struck: Struck::default(),
+            reached: Reached::default(),
+            planned_sabotage: options.sabotage,
             trace: Trace::new(options.trace),
             operations: 0,
             failure: None,
@@ -156,6 +199,7 @@ impl<'d> World<'d> {
             forgotten: Vec::new(),
             healing: false,
             last_busy_ns: 0,
+            sabotage: None,
             directory,
             scratch: Scratch::default(),
             queue: BinaryHeap::new(),
@@ -176,14 +220,18 @@ impl<'d> World<'d> {
 
     /// Runs it to its end: faults and operations, then none, then silence.
     pub fn run(mut self) -> Outcome {
+        self.run_until(self.plan.active_ns / 2);
+        self.begin_sabotage();
         self.run_until(self.plan.active_ns);
         self.settle();
+        (0..self.hosts.len()).for_each(|host| self.note_reached(host));
         Outcome {
             failure: self.failure,
             trace_hash: self.trace.hash(),
             steps: self.trace.events(),
             operations: self.operations,
             struck: self.struck,
+            reached: self.reached,
             ended_ns: self.now_ns,
         }
     }
@@ -230,6 +278,33 @@ impl<'d> World<'d> {
             Event::Begin(incident) => self.begin_incident(incident),
             Event::End(incident) => self.end_incident(incident),
             Event::Start(host) => self.start_host(host),
+        }
+    }
+
+    /// From now on the world makes its mistake, if it is to make one.
+    fn begin_sabotage(&mut self) {
+        self.sabotage = self.planned_sabotage;
+        if self.sabotage == Some(Sabotage::Unsteadiness) {
+            self.trace.note(self.now_ns, 0, &[crate::sabotage::differs_each_time()]);
+        }
+        for board in self.hosts.iter_mut().filter_map(|host| host.board.as_mut()) {
+            board.sabotage = self.planned_sabotage;
+        }
+    }
+
+    /// Adds what a host's engines did: at the end of their processes, and of the world.
+    pub(crate) fn note_reached(&mut self, host: usize) {
+        for shard in &self.hosts[host].shards {
+            let stats = shard.engine.stats();
+            self.reached.add(&Reached {
+                syncs: stats.syncs_completed,
+                syncs_abandoned: stats.syncs_abandoned,
+                full_walks: stats.full_walks,
+                records_in_sync: stats.records_in_sync,
+                refused_at_bounds: stats.dropped_out_of_order_bound,
+                retransmitted: stats.frames_retransmitted,
+                keys_dropped: stats.keys_dropped,
+            });
         }
     }
 
