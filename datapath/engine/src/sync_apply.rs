@@ -109,7 +109,8 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
-    /// Rule 5: the sender's pre-removed dots count as removed at once.
+    /// Rule 5: the sender's pre-removed dots count as removed when C is covered, and not before: what removed them is
+    /// in C, and if the sync is abandoned, nobody here has seen it.
     fn take_pre_removed(
         &mut self,
         dot: Dot,
@@ -118,15 +119,13 @@ impl<L: LogStore> Engine<L> {
         element: &[u8],
     ) -> Result<(), DropReason> {
         let key = self.keys.find_or_insert(key_hash(key), kind, key);
-        self.keys.remove_dot(key, element, dot);
-        if self.vector.contains(dot) {
-            return Ok(());
+        let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
+        let most = self.config.limits.max_pre_removed.saturating_mul(sources(&self.config));
+        if self.pre_removed.len() + sync.pre_removed.len() >= most && !sync.is_of_storage() {
+            return Err(DropReason::OutOfOrderBound);
         }
-        if self.incoming.as_ref().is_some_and(IncomingSync::is_of_storage) {
-            self.pre_removed.reserve(1);
-        }
-        let at = PreRemovedAt { key, element: element.into() };
-        self.pre_removed.insert(dot, at).map_err(|_| DropReason::OutOfOrderBound)
+        sync.pre_removed.push((dot, PreRemovedAt { key, element: element.into() }));
+        Ok(())
     }
 
     fn take_key_item(&mut self, item: &SyncItem<'_>) -> Result<(), DropReason> {
@@ -171,11 +170,20 @@ impl<L: LogStore> Engine<L> {
 
     /// Covers C: every effect of its operations is in the state.
     pub(crate) fn cover_sync(&mut self) -> Option<IncomingSync> {
-        let sync = self.incoming.take()?;
+        let mut sync = self.incoming.take()?;
         self.vector.join(&sync.vector);
         sync.dropped.iter().for_each(|dot| self.dropped.note(dot));
         let vector = &self.vector;
         self.pre_removed.retain(|dot, _| !vector.contains(dot));
+        for (dot, at) in sync.pre_removed.drain(..) {
+            self.keys.remove_dot(at.key, &at.element, dot);
+            if !self.vector.contains(dot) {
+                // There was room when it came. Records may have taken some since, which are bounded by themselves.
+                self.pre_removed.reserve(1);
+                let kept = self.pre_removed.insert(dot, at);
+                debug_assert!(kept.is_ok());
+            }
+        }
         Some(sync)
     }
 

@@ -16,7 +16,7 @@
 //! of [`WINDOW_FRAMES`], acknowledged by a bitmap. What the items do to the state is in
 //! `sync_apply.rs`.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, PreRemovedAt};
 use crate::gossip::vector_parts;
 use crate::keys::Position;
 use crate::log::LogStore;
@@ -69,6 +69,8 @@ pub(crate) struct IncomingSync {
     /// What the sender has dropped. Known here from the moment when C is covered, for until then nobody takes this
     /// engine for one that has seen those operations.
     pub(crate) dropped: Dropped,
+    /// What was removed at the sender before it arrived there.
+    pub(crate) pre_removed: Vec<(Dot, PreRemovedAt)>,
     /// In the sweep: the last element that was compared of the key at its position.
     pub(crate) swept: Option<Box<[u8]>>,
     pub(crate) key: Option<OpenKey>,
@@ -109,6 +111,7 @@ impl IncomingSync {
             progress_ns: now_ns,
             vector,
             dropped: Dropped::default(),
+            pre_removed: Vec::new(),
             swept: None,
             key: None,
             next_index: 0,

@@ -233,6 +233,31 @@ fn an_abandoned_sync_leaves_nothing_dropped() {
     assert_eq!(second, SyncItem::VectorEnd, "neither ranges nor dropped operations");
 }
 
+/// What a sender had pre-removed counts with its C: if the sync breaks off, nobody here has seen what removed it, and if the
+/// sender then loses everything, nobody ever will (found by the model checker).
+#[test]
+fn pre_removed_dots_count_when_the_sync_is_whole() {
+    for whole in [false, true] {
+        let mut stage = Stage::new(EngineTimers::default());
+        let id = stage.provoke_sync();
+        let dot = Dot { actor: puppet(1), seq: 9 };
+        let items = [
+            SyncItem::Begin { full_walk: false },
+            SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+            SyncItem::PreRemoved { dot, kind: Kind::Set, key: b"set", element: b"e" },
+            SyncItem::VectorEnd,
+        ];
+        stage.sync_data(id, 0, &items).unwrap();
+        assert_eq!(stage.engine.stats().pre_removed, 0);
+        if whole {
+            stage.sync_data(id, 1, &[SyncItem::End]).unwrap();
+        }
+        stage.run(5 * SECOND);
+        let stats = stage.engine.stats();
+        assert_eq!((stats.syncs_completed, stats.pre_removed), (u64::from(whole), u64::from(whole)));
+    }
+}
+
 /// A peer that claims to have removed an operation that this host has yet to make (found by fuzzing).
 #[test]
 fn an_own_dot_is_not_removed_before_it_is_given_out() {
