@@ -36,11 +36,12 @@ program() {
     echo "$out/$kind/$triple/release/$1"
 }
 
-# Leaves in corpus/TARGET the seeds, the regressions, and what covers the rest; the smallest of it if that is too much.
+# Leaves in corpus/TARGET the seeds, the regressions, and a file for each edge of the code that no other one reaches; the
+# smallest of them if that is too much.
 minimise() {
     local target="$1" program="$2" merged="$out/merged/$1" files=0 bytes=0 file size
     rm -rf "$merged" && mkdir -p "$merged"
-    "$program" -merge=1 -set_cover_merge=1 -timeout=20 -max_len=16384 "$merged" "corpus/$target" "$out/found/$target"
+    "$program" -merge=1 -set_cover_merge=1 -use_counters=0 -timeout=20 -max_len=16384 "$merged" "corpus/$target" "$out/found/$target"
     find "corpus/$target" -type f ! -name 'seed-*' ! -name 'regression-*' -delete
     for file in "corpus/$target"/*; do
         files=$((files + 1)) bytes=$((bytes + $(stat -c %s "$file")))
@@ -53,6 +54,7 @@ minimise() {
     done < <(find "$merged" -type f -printf '%s %p\n' | sort -n)
 }
 
+command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 targets=("$@")
 if ((${#targets[@]} == 0)); then
     for source in fuzz/fuzz_targets/*.rs; do targets+=("$(basename "$source" .rs)"); done
