@@ -165,7 +165,7 @@ impl<L: LogStore> Recovery<L> {
         let actor = self.engine.config.actor;
         let from = self.engine.vector.contiguous(actor) + 1;
         let mut record = Vec::new();
-        for seq in from..=self.engine.log.last_seq() - u64::from(zoo!(ReplaySkipsLast)) {
+        for seq in from..=self.engine.log.last_seq().saturating_sub(u64::from(zoo!(ReplaySkipsLast))) {
             record.clear();
             record.extend_from_slice(self.engine.log.record(seq).ok_or(RecoverError::Missing { seq })?);
             replay(&mut self.engine, Dot { actor, seq }, &record)?;

@@ -6,9 +6,11 @@
 //! About half of the seeds are bent towards one of these; everything that is not set here stays as it was drawn.
 
 use crate::draw::Draw;
-use crate::incident::{Incident, What};
+use crate::incident::{Crash, CrashPoint, Incident, What};
 use crate::plan::Plan;
 use lattice_crdt::Kind;
+use lattice_crdt::limits::MAX_ACTORS;
+use lattice_engine::Storage;
 
 const MS: u64 = 1_000_000;
 
@@ -23,6 +25,7 @@ impl Plan {
             2..=5 => self.churn(),
             6..=8 => self.sync_much(&mut draw),
             9 | 10 => self.write_together(),
+            11 | 12 => self.drop_keys(&mut draw),
             _ => {}
         }
     }
@@ -67,6 +70,33 @@ impl Plan {
             let what = What::SyncBreak { frame: draw.between(1, 8) };
             let lasts_ns = draw.between(600 * MS, 1_500 * MS);
             self.incidents.push(Incident { at_ns: draw.below(self.active_ns), lasts_ns, what });
+        }
+        self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    /// Keys become empty and are dropped everywhere, and then hosts come back from copies that are older than that, or
+    /// with nothing: some to ask, some to be asked.
+    fn drop_keys(&mut self, draw: &mut Draw) {
+        self.only(|kind| matches!(kind, Kind::Set | Kind::FlagEnableWins));
+        (self.storage, self.operations, self.active_ns) = (Storage::Durable, 100, 3_000 * MS);
+        self.timers.anti_entropy_ns = 80 * MS;
+        // Each restart may bring another epoch.
+        self.limits.max_actors = MAX_ACTORS;
+        let workload = &mut self.workload;
+        (workload.keys, workload.skew, workload.elements) = (24, 1, 1);
+        (workload.removals_per_mille, workload.burst) = (500, 1);
+        self.network.loss = self.network.loss.min(20);
+        for host in &mut self.hosts {
+            (host.starts_at_ns, host.fsync_ns, host.snapshot_ns) = (0, 20 * MS, 80 * MS);
+            host.copied_per_mille = 60;
+        }
+        self.incidents.clear();
+        for _ in 0..draw.between(2, 5) {
+            let crash = draw.pick(&[Crash::OldCopy, Crash::OldCopy, Crash::AllLost]);
+            let (node, point) = (draw.index(self.nodes), CrashPoint::Between);
+            let at_ns = draw.between(self.active_ns / 3, self.active_ns);
+            let what = What::Crash { node, crash, point };
+            self.incidents.push(Incident { at_ns, lasts_ns: draw.between(MS, 100 * MS), what });
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
     }

@@ -134,6 +134,8 @@ pub struct HostPlan {
     pub fsync_ns: u64,
     /// Mean time between two snapshots.
     pub snapshot_ns: u64,
+    /// Of a thousand snapshots, so many are copied for whoever brings a copy back.
+    pub copied_per_mille: u64,
 }
 
 impl Plan {
@@ -382,6 +384,7 @@ fn hosts(draw: &mut Draw, nodes: usize, active_ns: u64) -> Vec<HostPlan> {
         transmit_budget: draw.pick(&[4, 64]),
         fsync_ns: draw.pick(&[MS, 20 * MS, 300 * MS]),
         snapshot_ns: draw.pick(&[50 * MS, 300 * MS, 1000 * MS]),
+        copied_per_mille: 300,
     };
     (0..nodes).map(host).collect()
 }

@@ -85,7 +85,7 @@ impl Host {
                 continue;
             }
             // Somebody copies the storage now and then.
-            if self.copies.is_empty() || self.draw.per_mille(300) {
+            if self.copies.is_empty() || self.draw.per_mille(self.plan.copied_per_mille) {
                 copied = true;
             }
             let shard = &mut self.shards[index];
