@@ -12,9 +12,9 @@ pub const MAX_OPS: usize = crate::dots::MAX_SEQ as usize;
 /// When a receiver takes in the pre-removed dots that a sync begins with.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum PreRemovedAt {
-    /// With the sync's first frames.
+    /// With the sync's first frames: what the engine once did.
     Begin,
-    /// With its end: until then they only keep the walk's own dots out.
+    /// With its end, as the engine does: until then they only keep the walk's own dots out.
     End,
 }
 
@@ -86,7 +86,7 @@ impl Config {
             calms: 0,
             prologue: Prologue::Nothing,
             drops: false,
-            pre_removed_at: PreRemovedAt::Begin,
+            pre_removed_at: PreRemovedAt::End,
             unremoved_stays: false,
             invariants: true,
             broken: None,

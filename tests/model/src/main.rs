@@ -56,9 +56,9 @@ struct Bounds {
     /// Empty keys are dropped when they are stable.
     #[arg(long)]
     drops: bool,
-    /// Pre-removed dots of a sync are taken in at its end, and what that gives is checked.
+    /// Pre-removed dots of a sync are taken in at its beginning, as the engine once did, and less is checked.
     #[arg(long)]
-    pre_removed_at_end: bool,
+    pre_removed_at_begin: bool,
     /// Checks that what nobody removed stays.
     #[arg(long)]
     unremoved_stays: bool,
@@ -97,7 +97,7 @@ impl Bounds {
             calms: self.calms,
             prologue: self.prologue,
             drops: self.drops,
-            pre_removed_at: if self.pre_removed_at_end { PreRemovedAt::End } else { PreRemovedAt::Begin },
+            pre_removed_at: if self.pre_removed_at_begin { PreRemovedAt::Begin } else { PreRemovedAt::End },
             unremoved_stays: self.unremoved_stays,
             invariants: !self.only_visible,
             broken: self.broken,

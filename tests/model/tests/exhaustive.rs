@@ -1,7 +1,7 @@
 //! The rules hold in every state within these bounds, and from each of them healing leads to the specification.
 
 use lattice_model::check::{Search, run};
-use lattice_model::config::{Config, PreRemovedAt, Prologue};
+use lattice_model::config::{Config, Prologue};
 
 /// Explores a model to the end. `least` unique states: a model that suddenly has fewer has lost a part of itself.
 fn holds(name: &str, config: Config, least: usize) {
@@ -51,12 +51,12 @@ fn repair_and_sync_and_restart_and_drop() {
     holds("two nodes, four operations", Config { ops: 4, ..two_nodes }, 50_000);
 }
 
-/// With pre-removed dots taken in at a sync's end, more holds: what is shown is exactly what the vector's operations say,
-/// wherever no operation beyond the vector has touched the key; and what nobody removed stays.
+/// What is shown is exactly what the vector's operations say, wherever no operation beyond the vector has touched the key;
+/// and what nobody removed stays, whatever is lost.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "minutes without --release")]
-fn pre_removed_at_the_end() {
-    let strict = Config { pre_removed_at: PreRemovedAt::End, unremoved_stays: true, ..base(2) };
+fn what_nobody_removed_stays() {
+    let strict = Config { unremoved_stays: true, ..base(2) };
     holds("three operations", Config { ops: 3, ..strict }, 200_000);
     holds("restart", Config { restarts: 1, snapshots: 1, ..strict }, 80_000);
     let removed = Config { prologue: Prologue::Removed, drops: true, ..strict };
