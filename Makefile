@@ -1,7 +1,7 @@
 # Latticed's front door. Every target installs what it needs first (scripts/deps.sh).
 #
 #   make demo     three hosts, one state, a partition, and the proof that nothing was lost
-#   make test     every test: workspace, real clusters, fuzz corpora, loom, simulator, bug zoo
+#   make test     every test: workspace, real clusters, fuzz corpora, loom, model checking, simulator, bug zoo
 #   make sim      2,000 seeded worlds (SEEDS=n, FIRST=n)
 #   make zoo      planted bugs, each of which the tests must find
 #   make model    exhaustive model checking of the replication rules, the larger bounds
@@ -45,6 +45,7 @@ test: deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
+	cargo test --release -p lattice-model --test exhaustive -- --nocapture
 	@$(MAKE) --no-print-directory sim zoo
 
 # Seeded worlds around the production engine; `lattice-sim replay` shows one of them.
