@@ -228,7 +228,9 @@ fn a_frame_of_data_holds_what_it_says_and_nothing_else() {
 #[test]
 fn heartbeats_keep_their_period_and_say_how_this_host_is() {
     let mut stage = stage();
+    let before = (stage.engine.state_digest(), stage.engine.vector_digest());
     stage.fill(3);
+    assert!(stage.engine.state_digest() != before.0 && stage.engine.vector_digest() != before.1);
     let sent = stage.run(SECOND - 1);
     let beats = of_type(&sent, FrameType::Heartbeat, 0);
     assert_eq!(beats.len(), 10, "one at once, then each 100 ms");
@@ -279,8 +281,13 @@ fn the_deadline_is_when_something_is_due() {
         stage.engine.tick(now);
         assert_eq!(stage.engine.deadline_ns(), 0, "a tick wakes");
         while stage.engine.transmit(now, &mut buffer).is_some() {}
+        assert!(stage.engine.deadline_ns() > due_ns, "what was due was done");
     }
+    // Heartbeats and hellos leave in time, also where nobody ticks.
+    stage.now_ns = stage.engine.deadline_ns() + SECOND;
     let now = stage.now();
+    assert!(stage.engine.transmit(now, &mut buffer).is_some());
+    while stage.engine.transmit(now, &mut buffer).is_some() {}
     stage.engine.apply(now, Kind::Counter, b"k", LocalOp::CounterAdd(1)).unwrap();
     assert_eq!(stage.engine.deadline_ns(), 0, "an operation wakes");
     assert_eq!(stage.engine.transmit(now, &mut buffer), None, "but leaves with the commit");
