@@ -3,6 +3,7 @@
 use lattice_wire::decode_frame;
 
 use super::Seed;
+use super::frames::golden;
 use crate::engine::Sample;
 use crate::wire::CLUSTER;
 
@@ -12,6 +13,7 @@ const WRITE: u8 = 2;
 const DELIVER: u8 = 4;
 const TAMPER: u8 = 5;
 const LIE: u8 = 6;
+const RAW: u8 = 8;
 const STORE: u8 = 9;
 const RESTART: u8 = 10;
 const DECIDE: u8 = 11;
@@ -103,10 +105,30 @@ fn scripts() -> Vec<(&'static str, Vec<u8>)> {
             "forgotten",
             [start.clone(), writes(0), vec![0, DECIDE, 1, 2], vec![0, RUN, 5, 3], calm(1)].concat(),
         ),
+        ("damaged", damaged()),
         ("data", [start.clone(), hello(), data(), calm(2)].concat()),
         ("sync", [start.clone(), provoke_sync(), sync(false), calm(2), writes(0)].concat()),
         ("full-walk", [start, writes(0), provoke_sync(), sync(true), calm(2), writes(0)].concat()),
     ]
+}
+
+/// A golden frame with one byte changed, thrown at a host as it is.
+fn damaged() -> Vec<u8> {
+    let mut steps = calm(2);
+    let (_, whole) = golden().swap_remove(0);
+    // Magic, version, type, cluster, length, reserved, tag; too short, too long.
+    let last = whole.len() - 1;
+    for at in [0, 2, 3, 4, 14, 44, last] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        steps.extend(raw(&bytes));
+    }
+    steps.extend([raw(&whole[..20]), raw(&[7; 1500])].concat());
+    steps
+}
+
+fn raw(bytes: &[u8]) -> Vec<u8> {
+    [&[0, RAW][..], &(bytes.len() as u16).to_le_bytes(), bytes].concat()
 }
 
 /// A snapshot as an input: no log, then the frames.

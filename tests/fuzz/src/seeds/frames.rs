@@ -9,7 +9,7 @@ use crate::wire::CLUSTER;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datapath/wire/tests/golden");
 
 /// The frames of the golden files, each with its name.
-fn golden() -> Vec<(String, Vec<u8>)> {
+pub(super) fn golden() -> Vec<(String, Vec<u8>)> {
     let mut frames = Vec::new();
     for entry in std::fs::read_dir(GOLDEN).expect("the golden files") {
         let path = entry.expect("a golden file").path();

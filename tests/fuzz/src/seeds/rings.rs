@@ -58,11 +58,12 @@ pub(super) fn seeds() -> Vec<Seed> {
         vec![COMPLETE, TAKE_FAILURE, TAKE_FAILURE],
     ];
     let retried = [push(7, 5, b"set", 0), poll(1, &[0]), poll(1, &[2]), vec![COMPLETE]];
+    let budget = [push(1, 1, b"a", 0), push(1, 1, b"b", 64), poll(1, &[2, 2]), poll(9, &[2, 2])];
     let offered = [vec![OFFER, 1, 1, 3, 0, 0, 0, 0, 0, 1], poll(8, &[2]), vec![COMPLETE]];
     let jumped = [vec![SCRIBBLE, 0, 0, 2, 200], poll(8, &[]), poll(8, &[]), vec![SLEEP]];
     [("honest", honest.concat()), ("retried", retried.concat()), ("offered", offered.concat())]
         .into_iter()
-        .chain([("index-jumped", jumped.concat())])
+        .chain([("index-jumped", jumped.concat()), ("budget", budget.concat())])
         .map(|(name, data)| Seed::new("ring", name, data))
         .chain(worker_seeds())
         .collect()

@@ -2,7 +2,10 @@
 
 use std::mem::offset_of;
 
-use lattice_segment::layout::HeaderLayout;
+use lattice_segment::layout::{
+    CELL_META, CELL_SECOND, CELL_VALUE, CELL_VERSION, CELL_WORDS, GRANULE_BYTES, HeaderLayout, KIND_REGISTER,
+    MAX_SECTIONS, SECTION_CELLS, SECTION_EXTENTS,
+};
 use lattice_segment::{Segment, SegmentConfig, key_hash, shard_of, worker_of};
 
 use super::Seed;
@@ -56,6 +59,28 @@ pub(super) fn furnished() -> Vec<u8> {
     file
 }
 
+/// Where the extent is that holds the first register's value, in words: the cell refers to it (`ABI.md`).
+fn register_extent(file: &[u8]) -> usize {
+    let word = |at: usize| {
+        let bytes = file[at * 8..][..8].try_into().expect("a word");
+        u64::from_le_bytes(bytes)
+    };
+    let table = offset_of!(HeaderLayout, sections) / 8;
+    let section = |id: u64| (0..MAX_SECTIONS).map(|entry| table + entry * 4).find(|at| word(*at) == id);
+    let (cells, extents) = (section(SECTION_CELLS), section(SECTION_EXTENTS));
+    let (cells, extents) = (cells.expect("cells"), extents.expect("extents"));
+    let first = word(cells + 1) as usize / 8;
+    let is_register = |at: &usize| word(*at + CELL_META) as u8 == KIND_REGISTER;
+    let cell = (first..).step_by(CELL_WORDS).skip(1).find(is_register).expect("a register");
+    let slot = if word(cell + CELL_VERSION) % 2 == 0 { CELL_VALUE } else { CELL_SECOND };
+    word(extents + 1) as usize / 8 + word(cell + slot) as u32 as usize * (GRANULE_BYTES / 8)
+}
+
+/// A stroke that puts a value into a word.
+fn put(word: usize, value: u64) -> Vec<u8> {
+    [&(word as u16).to_le_bytes()[..], &[0, 255], &value.to_le_bytes()].concat()
+}
+
 pub(super) fn seeds() -> Vec<Seed> {
     let mut seeds = vec![Seed::new("segment", "furnished", pack(&furnished()))];
     seeds.push(Seed::new("segment", "empty", pack(&[0; 4096])));
@@ -68,5 +93,11 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("meanwhile", &[0, 0, 16, 2, 1, 8, 16, 1, 40, 0, 20, 0, 0, 16, 20, 6, 17]),
     ];
     seeds.extend(strokes.map(|(name, data)| Seed::new("segment_mutated", name, data)));
+    // A value of 2,000 bytes in an extent of 3 KiB, which is more than any register may have.
+    let file = furnished();
+    let extent = register_extent(&file);
+    let tag = u64::from_le_bytes(file[extent * 8..][..8].try_into().expect("a word")) >> 32;
+    let longer = put(extent, tag << 32 | 13 << 24 | 2_000);
+    seeds.push(Seed::new("segment_mutated", "register-too-long", [&[1][..], &longer].concat()));
     seeds
 }
