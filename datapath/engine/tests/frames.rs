@@ -294,3 +294,49 @@ fn the_deadline_is_when_something_is_due() {
     stage.engine.commit(now, &mut Blind);
     assert_eq!(stage.engine.deadline_ns(), 0);
 }
+
+/// A hello tells the peer how far its own operations have come, gaps included and the highest first, then the rest.
+#[test]
+fn a_hello_says_first_what_is_known_of_the_peer() {
+    let mut stage = stage();
+    stage.fill(3);
+    data(&mut stage, 0, 2).unwrap();
+    data(&mut stage, 4, 2).unwrap();
+    data(&mut stage, 7, 1).unwrap();
+    stage.run(10 * MS);
+    let header = Stage::header(FrameType::Hello, 0);
+    stage.play(header, |frame| VectorPart::encode(frame, 0, 1, []).unwrap()).unwrap();
+    let hellos = of_type(&stage.run(MS), FrameType::Hello, 0);
+    let part = VectorPart::decode(&hellos[0].1).unwrap();
+    let entries: Vec<_> = part.entries().map(|(actor, range)| (actor, range.first, range.last)).collect();
+    let peer = puppet(0);
+    assert_eq!(entries, [(peer, 8, 8), (peer, 1, 2), (peer, 5, 6), (peer, 8, 8), (OWN, 1, 3)]);
+}
+
+/// More actors than one frame names: vectors, stable vectors and requests go in parts.
+#[test]
+fn a_long_vector_goes_in_parts() {
+    let mut stage = Stage::crowded();
+    stage.fill(1);
+    stage.heartbeat(0, 14);
+    let mut sent = Sent::new();
+    for _ in 0..20 {
+        stage.heartbeat(0, 14);
+        sent.extend(stage.run(100 * MS));
+    }
+    // A hundred actors, the peer and this host.
+    let decode = |payload: &[u8], skip: usize| {
+        let part = VectorPart::decode(&payload[skip..]).unwrap();
+        (part.part, part.parts, part.entries().map(|(actor, _)| actor).collect::<Vec<_>>())
+    };
+    for (frame_type, skip) in [(FrameType::Vector, 0), (FrameType::Stable, 0), (FrameType::SyncRequest, 4)] {
+        let parts: Vec<_> =
+            of_type(&sent, frame_type, 0).iter().map(|(_, payload)| decode(payload, skip)).take(2).collect();
+        let shape: Vec<_> =
+            parts.iter().map(|(part, parts, entries)| (*part, *parts, entries.len())).collect();
+        assert_eq!(shape, [(0, 2, 56), (1, 2, 46)], "{frame_type:?}");
+        let mut actors: Vec<_> = parts.into_iter().flat_map(|(.., entries)| entries).collect();
+        actors.dedup();
+        assert_eq!(actors.len(), 102, "{frame_type:?}");
+    }
+}

@@ -10,8 +10,8 @@ use lattice_engine::{
     Applied, Engine, EngineConfig, EngineConfigError, EngineLimits, EngineTimers, LocalOp, OpError,
     Published, Publisher, Storage,
 };
-use lattice_wire::{Dots, FrameType, Op, SyncItem, decode_record};
-use stage::{Blind, OWN, SESSION, Stage, puppet};
+use lattice_wire::{FrameType, Op, decode_record};
+use stage::{Blind, OWN, SESSION, Stage};
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -299,40 +299,6 @@ fn a_key_needs_a_place_in_the_segment_before_it_is_made() {
     assert!(apply(&mut stage, Kind::Counter, b"b", LocalOp::CounterAdd(1)).is_ok());
 }
 
-/// An element that a hundred actors added at once, as a state sync brings it.
-fn crowded() -> Stage {
-    let mut stage = Stage::new(EngineTimers::default());
-    let id = stage.provoke_sync();
-    let actors: Vec<ActorId> = (1..=100).map(|epoch| ActorId::new(9, epoch)).collect();
-    let dots: Vec<Dot> = actors.iter().map(|&actor| Dot { actor, seq: 1 }).collect();
-    let mut items = vec![SyncItem::Begin { full_walk: false }];
-    items.push(SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 });
-    items.extend(actors.iter().map(|&actor| SyncItem::VectorRange { actor, first: 1, last: 1 }));
-    items.push(SyncItem::VectorEnd);
-    let frames: Vec<&[SyncItem<'_>]> = items.chunks(50).collect();
-    let mut index = 0;
-    for frame in frames {
-        stage.sync_data(id, index, frame).unwrap();
-        index += 1;
-    }
-    let key = SyncItem::Key { kind: Kind::Set, key: b"set" };
-    let element = |dots, more| SyncItem::Element { element: b"e", dots: Dots::from(dots), more };
-    let touches = actors.iter().map(|&actor| SyncItem::Touch { actor, seq: 1 });
-    let walk: Vec<SyncItem<'_>> = std::iter::once(key).chain(touches).collect();
-    for frame in walk.chunks(50) {
-        stage.sync_data(id, index, frame).unwrap();
-        index += 1;
-    }
-    for (chunk, more) in [(&dots[..48], true), (&dots[48..96], true), (&dots[96..], false)] {
-        stage.sync_data(id, index, &[element(chunk, more)]).unwrap();
-        index += 1;
-    }
-    stage.sync_data(id, index, &[SyncItem::KeyEnd, SyncItem::End]).unwrap();
-    assert_eq!(stage.engine.stats().syncs_completed, 1);
-    commit(&mut stage);
-    stage
-}
-
 /// What the engine sends of its own operations: how many dots each record names.
 fn dots_sent(stage: &mut Stage) -> Vec<usize> {
     let mut named = Vec::new();
@@ -354,10 +320,10 @@ fn dots_sent(stage: &mut Stage) -> Vec<usize> {
 
 #[test]
 fn what_supersedes_more_than_a_record_holds_takes_several() {
-    let mut stage = crowded();
+    let mut stage = Stage::crowded();
     assert_eq!(apply(&mut stage, Kind::Set, b"set", LocalOp::SetRemove(b"e")), Ok(own(3)));
     assert_eq!(dots_sent(&mut stage), [48, 48, 4]);
-    let mut stage = crowded();
+    let mut stage = Stage::crowded();
     assert_eq!(apply(&mut stage, Kind::Set, b"set", LocalOp::SetInsert(b"e")), Ok(own(3)));
     assert_eq!(dots_sent(&mut stage), [48, 48, 4]);
     assert_eq!(apply(&mut stage, Kind::Set, b"set", LocalOp::SetRemove(b"e")), Ok(own(4)));

@@ -1,13 +1,13 @@
 //! One engine on a stage: its peers are puppets, whose every frame the test writes, and time passes when it says so.
 
-use lattice_crdt::{ActorId, Kind, SeqRange};
+use lattice_crdt::{ActorId, Dot, Kind, SeqRange};
 use lattice_engine::{
     DropReason, Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, Published, Publisher,
     Storage,
 };
 use lattice_wire::{
-    FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, SyncAck, SyncItem, SyncRequest, VectorPart,
-    decode_frame,
+    Dots, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, SyncAck, SyncItem, SyncRequest,
+    VectorPart, decode_frame,
 };
 
 use crate::world::CLUSTER;
@@ -171,6 +171,31 @@ impl Stage {
             self.engine.apply(now, Kind::Register, &key.to_le_bytes(), LocalOp::RegisterSet(&value)).unwrap();
             self.engine.commit(now, &mut Blind);
         }
+    }
+
+    /// An element of `b"set"` that a hundred actors added at once, as a state sync brings it.
+    pub fn crowded() -> Self {
+        let actors: Vec<ActorId> = (1..=100).map(|epoch| ActorId::new(9, epoch)).collect();
+        let dots: Vec<Dot> = actors.iter().map(|&actor| Dot { actor, seq: 1 }).collect();
+        let element = |dots, more| SyncItem::Element { element: b"e", dots: Dots::from(dots), more };
+        let mut items = vec![
+            SyncItem::Begin { full_walk: false },
+            SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+        ];
+        items.extend(actors.iter().map(|&actor| SyncItem::VectorRange { actor, first: 1, last: 1 }));
+        items.extend([SyncItem::VectorEnd, SyncItem::Key { kind: Kind::Set, key: b"set" }]);
+        items.extend(actors.iter().map(|&actor| SyncItem::Touch { actor, seq: 1 }));
+        items.extend([element(&dots[..48], true), element(&dots[48..96], true), element(&dots[96..], false)]);
+        items.extend([SyncItem::KeyEnd, SyncItem::End]);
+        let mut stage = Self::new(EngineTimers::default());
+        let id = stage.provoke_sync();
+        for (index, item) in items.into_iter().enumerate() {
+            stage.sync_data(id, index as u64, &[item]).unwrap();
+        }
+        assert_eq!(stage.engine.stats().syncs_completed, 1);
+        let now = stage.now();
+        stage.engine.commit(now, &mut Blind);
+        stage
     }
 }
 
