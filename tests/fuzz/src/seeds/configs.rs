@@ -23,13 +23,47 @@ fn reference() -> String {
     lines.map(|line| line + "\n").collect()
 }
 
+/// One mistake each, behind the least that is a configuration: whoever lets it pass has a configuration that can't be run.
+const SINGLE: [(&str, &str); 14] = [
+    ("shards", "shards = 3\n"),
+    ("log-records", "[limits]\nlog_records = 1000\n"),
+    ("log-bytes", "[limits]\nlog_bytes = 1000\n"),
+    ("burst", "[limits]\nmax_burst_ops = 7\n"),
+    (
+        "actors",
+        "[limits]\nmax_actors = 2\n[[peers]]\nid = 2\naddress = \"10.77.0.2\"\n[[peers]]\nid = 3\naddress = \"10.77.0.3\"\n",
+    ),
+    ("submission-slots", "[limits]\nsubmission_slots = 33\n"),
+    ("completion-slots", "[limits]\ncompletion_slots = 16\n"),
+    ("changes", "[limits]\nchange_ring_entries = 100\n"),
+    ("cells", "[limits]\nsegment_cells_per_worker = 0\n"),
+    ("extents", "[limits]\nsegment_extent_bytes_per_worker = 100\n"),
+    ("cores", "[workers]\ncores = [0, 1, 2, 3, 4]\n"),
+    ("directory", "[paths]\ndirectory = \"relative\"\n"),
+    ("own-id", "[[peers]]\nid = 1\naddress = \"10.77.0.2\"\n"),
+    (
+        "same-address",
+        "[[peers]]\nid = 2\naddress = \"10.77.0.2\"\n[[peers]]\nid = 3\naddress = \"10.77.0.2\"\n",
+    ),
+];
+
+fn single(&(name, lines): &(&str, &str)) -> Seed {
+    let text = match name {
+        "shards" => LEAST.replacen('\n', &format!("\n{lines}"), 1),
+        _ => format!("{LEAST}{lines}"),
+    };
+    Seed::new("config", format!("one-mistake-{name}"), text)
+}
+
 pub(super) fn seeds() -> Vec<Seed> {
-    vec![
+    let mut seeds: Vec<Seed> = SINGLE.iter().map(single).collect();
+    seeds.extend([
         Seed::new("config", "reference", reference()),
         Seed::new("config", "least", LEAST),
         Seed::new("config", "full", FULL),
         Seed::new("config", "mistakes", MISTAKES),
         Seed::new("config", "not-toml", "[cluster\nname = \"x\n= 1\n"),
         Seed::new("config", "not-text", b"# \n\xFF\n".as_slice()),
-    ]
+    ]);
+    seeds
 }
