@@ -306,3 +306,58 @@ fn a_sync_takes_away_what_its_sender_has_seen_removed() {
     assert_eq!(stage.engine.state_digest(), expected.engine.state_digest());
     assert_eq!(stage.engine.vector_digest(), expected.engine.vector_digest());
 }
+
+/// Says in a vector what the puppet in `slot` has; whether that made the engine ask it for a sync.
+fn vector_provokes(stage: &mut Stage, slot: usize, entries: &[(ActorId, u64, u64)]) -> bool {
+    let before = stage.engine.stats().syncs_requested;
+    let entries = entries.iter().map(|&(actor, first, last)| (actor, SeqRange { first, last }));
+    let header = Stage::header(FrameType::Vector, slot);
+    stage.play(header, |frame| VectorPart::encode(frame, 0, 1, entries).unwrap()).unwrap();
+    stage.engine.stats().syncs_requested > before
+}
+
+#[test]
+fn a_vector_that_names_what_no_log_brings_provokes_a_sync() {
+    let gone = ActorId::new(9, 1);
+    let up = || {
+        let mut stage = Stage::new(EngineTimers::default());
+        let id = stage.provoke_sync();
+        let items = [
+            SyncItem::Begin { full_walk: false },
+            SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+            SyncItem::VectorRange { actor: gone, first: 1, last: 3 },
+            SyncItem::VectorRange { actor: gone, first: 5, last: 6 },
+            SyncItem::VectorEnd,
+            SyncItem::End,
+        ];
+        stage.sync_data(id, 0, &items).unwrap();
+        stage.hello(1);
+        stage
+    };
+    for (entries, provokes) in [
+        (vec![], false),
+        (vec![(gone, 1, 3), (gone, 5, 6)], false),
+        (vec![(gone, 2, 3)], false),
+        (vec![(gone, 1, 4)], true),
+        (vec![(gone, 5, 7)], true),
+        (vec![(gone, 4, 6)], true),
+        (vec![(ActorId::new(9, 2), 1, 1)], true),
+        (vec![(puppet(0), 1, 12), (gone, 1, 3), (gone, 8, 8)], true),
+        // Their logs bring these: both hosts are up.
+        (vec![(puppet(0), 1, 20)], false),
+        (vec![(puppet(1), 1, 20)], false),
+        (vec![(ActorId::new(3, 10), 1, 20)], true),
+    ] {
+        assert_eq!(vector_provokes(&mut up(), 0, &entries), provokes, "{entries:?}");
+    }
+    // The other host is not heard any more, or is heard and sends nothing of what it is said to have made.
+    for heard in [false, true] {
+        let mut stage = up();
+        for _ in 0..40 {
+            (0..2).filter(|slot| *slot == 0 || heard).for_each(|slot| stage.heartbeat(slot, 1));
+            stage.run(100 * MS);
+        }
+        assert!(vector_provokes(&mut stage, 0, &[(puppet(1), 1, 20)]), "heard {heard}");
+        assert!(!vector_provokes(&mut stage, 0, &[(puppet(0), 1, 20)]), "one is under way");
+    }
+}
