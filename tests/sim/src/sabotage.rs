@@ -34,8 +34,8 @@ impl Sabotage {
     /// All of them, and a word of what each must be reported as.
     pub const ALL: [(Sabotage, &'static str); 10] = [
         (Sabotage::WrongWord, "a reader sees"),
-        (Sabotage::WrongValue, "WrongSum"),
-        (Sabotage::LostPublication, "expected"),
+        (Sabotage::WrongValue, "; shown "),
+        (Sabotage::LostPublication, "; shown "),
         (Sabotage::DotTwice, "DotReused"),
         (Sabotage::VectorAhead, "UnknownDotCovered"),
         (Sabotage::Refusal, "without a reason that holds"),

@@ -5,7 +5,7 @@
 //!                      ▲       ▲        fsynced up to here survives the machine; beyond it a part may, torn anywhere
 //!   snapshot   frames, C ──┐            whole and synced, or the one before it: written beside, then renamed
 //!   old log    what earlier epochs made after the snapshot that covers it
-//!   mark       newest seq given out     in memory that outlives processes, outside of what is copied or restored
+//!   mark       newest dot given out     in memory that outlives processes, outside of what is copied or restored
 //! ```
 //!
 //! An image is a copy of all of it at some moment. Brought back alone, the mark gives it away; with the mark (a machine
@@ -37,7 +37,8 @@ pub struct ShardDisk {
     synced_seq: u64,
     old: Vec<(Dot, Vec<u8>)>,
     snapshot: Option<StoredSnapshot>,
-    given_out: u64,
+    /// With its epoch: a copy of an earlier epoch must not be measured by the seqs of a later one.
+    given_out: Option<Dot>,
 }
 
 /// Shared by a host, which outlives its processes, and a process's log.
@@ -47,7 +48,12 @@ impl ShardDisk {
     /// A record is in the log, and its seq is given out.
     pub fn append(&mut self, record: &[u8]) {
         self.log.push(record.to_vec());
-        self.given_out = self.log.len() as u64;
+        self.give_out();
+    }
+
+    fn give_out(&mut self) {
+        let seq = self.log.len() as u64;
+        self.given_out = self.actor.map(|actor| Dot { actor, seq });
     }
 
     /// The log is synced as far as it goes.
@@ -62,7 +68,8 @@ impl ShardDisk {
             self.old.extend(records.map(|(i, record)| (Dot { actor: before, seq: i as u64 + 1 }, record)));
         }
         (self.actor, self.boot_id) = (Some(actor), boot_id);
-        (self.log, self.synced_seq, self.given_out) = (Vec::new(), 0, 0);
+        (self.log, self.synced_seq) = (Vec::new(), 0);
+        self.give_out();
     }
 
     /// A snapshot is whole and synced, and so is the log: it takes the place of the one before.
@@ -90,7 +97,8 @@ impl ShardDisk {
         let actor = self.actor?;
         let log_last_seq = self.log.len() as u64;
         let last = LastRun { actor, boot_id: self.boot_id, log_is_whole: true, log_last_seq };
-        let this = ThisStart { boot_id, last_given_out: Some(self.given_out) };
+        let given_out = self.given_out.filter(|dot| dot.actor == actor);
+        let this = ThisStart { boot_id, last_given_out: given_out.map(|dot| dot.seq) };
         continues_epoch(&last, &this).then_some(actor)
     }
 
@@ -144,6 +152,9 @@ mod tests {
         later.append(b"three");
         later.restore(&copy);
         assert_eq!(later.continued(7), None, "an older copy");
+        later.begin_epoch(ActorId::new(1, 2), 7);
+        later.restore(&copy);
+        assert_eq!(later.continued(7), None, "an older copy of an older epoch");
         assert_eq!(ShardDisk::default().continued(7), None, "nothing");
     }
 
