@@ -20,8 +20,8 @@ fn base(ops: usize) -> Config {
 #[cfg_attr(debug_assertions, ignore = "minutes without --release")]
 fn repair_and_sync() {
     holds("three operations", Config { unremoved_stays: true, ..base(3) }, 200_000);
-    holds("two elements", Config { elements: 2, ..base(2) }, 4_000);
-    holds("two keys", Config { keys: 2, syncs: 2, ..base(2) }, 50_000);
+    holds("two elements", Config { elements: 2, ..base(2) }, 3_000);
+    holds("two keys", Config { keys: 2, syncs: 2, ..base(2) }, 40_000);
 }
 
 #[test]
