@@ -329,3 +329,45 @@ fn what_supersedes_more_than_a_record_holds_takes_several() {
     assert_eq!(apply(&mut stage, Kind::Set, b"set", LocalOp::SetRemove(b"e")), Ok(own(4)));
     assert_eq!(dots_sent(&mut stage), [1]);
 }
+
+/// What a publisher was told of keys: kind, hash and key.
+#[derive(Default)]
+struct Told(Vec<(Kind, u64, Vec<u8>)>);
+
+impl Publisher for Told {
+    fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32> {
+        self.0.push((kind, key_hash, key.to_vec()));
+        Some(self.0.len() as u32)
+    }
+    fn word(&mut self, _: u32, _: u64) -> Published {
+        Published::Visible
+    }
+    fn bytes(&mut self, _: u32, _: &[u8]) -> Published {
+        Published::Visible
+    }
+    fn element(&mut self, _: u32, _: &[u8], _: bool) -> Published {
+        Published::Visible
+    }
+}
+
+/// Readers find a key by its hash, which is part of the segment's ABI: XXH64 with the seed 0.
+#[test]
+fn a_key_is_opened_once_with_its_published_hash() {
+    let mut stage = stage_of(config());
+    let (now, mut told) = (stage.now(), Told::default());
+    for _ in 0..2 {
+        assert!(apply(&mut stage, Kind::Counter, b"hits", LocalOp::CounterAdd(1)).is_ok());
+        stage.engine.commit(now, &mut told);
+    }
+    let hash = xxhash_rust::xxh64::xxh64(b"hits", 0);
+    assert_eq!(told.0, [(Kind::Counter, hash, b"hits".to_vec())]);
+}
+
+#[test]
+fn an_engine_is_who_it_was_told_to_be_and_draws_by_its_seed() {
+    let stage = stage_of(EngineConfig { shard: 5, ..config() });
+    assert_eq!((stage.engine.shard(), stage.engine.actor(), stage.engine.session()), (5, OWN, SESSION));
+    let first_id = |random_seed| stage_of(EngineConfig { random_seed, ..config() }).provoke_sync();
+    assert_eq!(first_id(1), first_id(1));
+    assert_ne!(first_id(1), first_id(2));
+}
