@@ -279,3 +279,42 @@ fn lists_are_compared_by_what_they_hold() {
     assert!(ack != less && ack == Ack::new(OTHER, 3, &[ranges[0]]));
     assert!(VectorPart::decode(&[0, 1, 0]).unwrap().is_empty());
 }
+
+#[test]
+fn the_names_of_reasons_never_change() {
+    use RecordError::*;
+    let frames = [WireError::TooShort, WireError::BadVersion(2), WireError::BadTag].map(WireError::reason);
+    assert_eq!(frames, ["frame_too_short", "frame_bad_version", "frame_bad_tag"]);
+    let bad_op = BadOp { kind: 1, op: 2 };
+    let parts = [
+        Truncated,
+        TrailingBytes,
+        BadVarint,
+        BadKind(0),
+        bad_op,
+        BadItem(0),
+        BadKey,
+        BadElement,
+        BadValue,
+        BadDots,
+        BadRange,
+        BadPart,
+        BadBool,
+    ];
+    let names = [
+        "truncated",
+        "trailing_bytes",
+        "bad_varint",
+        "bad_kind",
+        "bad_op",
+        "bad_item",
+        "bad_key",
+        "bad_element",
+        "bad_value",
+        "bad_dots",
+        "bad_range",
+        "bad_part",
+        "bad_bool",
+    ];
+    assert_eq!(parts.map(RecordError::reason), names.map(|name| format!("record_{name}")));
+}
