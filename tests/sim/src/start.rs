@@ -33,7 +33,7 @@ impl Host {
                 for (disk, copy) in self.disks.iter().zip(&self.copies) {
                     match image {
                         // With everything that was on the machine then.
-                        true => *disk.borrow_mut() = copy.clone(),
+                        true => disk.borrow_mut().restore_image(copy),
                         false => disk.borrow_mut().restore(copy),
                     }
                 }
@@ -110,7 +110,7 @@ impl Host {
         drop(stored);
         let mut replica = Replica::new();
         replica.may_show(history, &upper);
-        let holds_writes = recovered && self.crash == Crash::RestoredImage;
+        let holds_writes = recovered && disk.borrow().is_image();
         Ok(Shard {
             engine,
             witness,

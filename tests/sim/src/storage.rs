@@ -39,6 +39,8 @@ pub struct ShardDisk {
     snapshot: Option<StoredSnapshot>,
     /// With its epoch: a copy of an earlier epoch must not be measured by the seqs of a later one.
     given_out: Option<Dot>,
+    /// It was restored together with the mark, and this epoch has not been proved over since.
+    is_image: bool,
 }
 
 /// Shared by a host, which outlives its processes, and a process's log.
@@ -68,7 +70,7 @@ impl ShardDisk {
             self.old.extend(records.map(|(i, record)| (Dot { actor: before, seq: i as u64 + 1 }, record)));
         }
         (self.actor, self.boot_id) = (Some(actor), boot_id);
-        (self.log, self.synced_seq) = (Vec::new(), 0);
+        (self.log, self.synced_seq, self.is_image) = (Vec::new(), 0, false);
         self.give_out();
     }
 
@@ -87,9 +89,20 @@ impl ShardDisk {
 
     /// A copy of an earlier moment takes its place; the mark is not part of it.
     pub fn restore(&mut self, copy: &ShardDisk) {
-        let given_out = self.given_out;
+        let (given_out, is_image) = (self.given_out, self.is_image);
         *self = copy.clone();
-        self.given_out = given_out;
+        (self.given_out, self.is_image) = (given_out, is_image);
+    }
+
+    /// A copy of an earlier moment takes its place, with the mark: nothing here tells that it is one.
+    pub fn restore_image(&mut self, copy: &ShardDisk) {
+        *self = copy.clone();
+        self.is_image = true;
+    }
+
+    /// Whether the present epoch may have given out more than anything here says.
+    pub fn is_image(&self) -> bool {
+        self.is_image
     }
 
     /// The actor whose epoch a start in this boot goes on with, if it does.
@@ -97,8 +110,7 @@ impl ShardDisk {
         let actor = self.actor?;
         let log_last_seq = self.log.len() as u64;
         let last = LastRun { actor, boot_id: self.boot_id, log_is_whole: true, log_last_seq };
-        let given_out = self.given_out.filter(|dot| dot.actor == actor);
-        let this = ThisStart { boot_id, last_given_out: given_out.map(|dot| dot.seq) };
+        let this = ThisStart { boot_id, last_given_out: self.given_out };
         continues_epoch(&last, &this).then_some(actor)
     }
 

@@ -43,6 +43,7 @@ impl World<'_> {
             let shard = &mut this.shards[index];
             let begun = shard.engine.begin_epoch(now, actor, session);
             (shard.walking, shard.holds_writes, shard.active) = (None, false, true);
+            self.reached.epochs_ended += 1;
             self.trace.say(self.now_ns, format_args!("n{} shard {index} takes a new epoch", host + 1));
             if let Err(error) = begun {
                 return self.fail(format!("n{} can't begin an epoch: {error}", host + 1));

@@ -80,6 +80,8 @@ pub struct Reached {
     pub retransmitted: u64,
     /// Keys dropped because they were empty everywhere.
     pub keys_dropped: u64,
+    /// Epochs that ended because a peer knew more of them.
+    pub epochs_ended: u64,
 }
 
 impl Reached {
@@ -92,6 +94,7 @@ impl Reached {
         self.refused_at_bounds += other.refused_at_bounds;
         self.retransmitted += other.retransmitted;
         self.keys_dropped += other.keys_dropped;
+        self.epochs_ended += other.epochs_ended;
     }
 }
 
@@ -304,6 +307,7 @@ impl<'d> World<'d> {
                 refused_at_bounds: stats.dropped_out_of_order_bound,
                 retransmitted: stats.frames_retransmitted,
                 keys_dropped: stats.keys_dropped,
+                epochs_ended: 0,
             });
         }
     }
