@@ -39,9 +39,10 @@ pub struct LastRun {
 pub struct ThisStart {
     /// The present boot of the machine.
     pub boot_id: u128,
-    /// The newest seq that was ever given out in the last run's epoch, as kept where neither a crash of the process nor
-    /// a copy of the directory reaches it, and only the end of the boot does. `None`: nothing is known.
-    pub last_given_out: Option<u64>,
+    /// The newest dot that was ever given out here (seq 0: an epoch that has none yet), as kept where neither a crash of
+    /// the process nor a copy of the directory reaches it, and only the end of the boot does. It names its epoch: a copy
+    /// that is brought back twice is older than an epoch in between. `None`: nothing is known.
+    pub last_given_out: Option<Dot>,
 }
 
 /// Whether a start goes on with the epoch of the last run. Only a restart in the same boot with the whole log does:
@@ -50,7 +51,9 @@ pub struct ThisStart {
 pub fn continues_epoch(last: &LastRun, this: &ThisStart) -> bool {
     last.boot_id == this.boot_id
         && last.log_is_whole
-        && this.last_given_out.is_some_and(|given_out| given_out <= last.log_last_seq || zoo!(EpochNotBumped))
+        && this.last_given_out.is_some_and(|newest| {
+            newest.actor == last.actor && (newest.seq <= last.log_last_seq || zoo!(EpochNotBumped))
+        })
 }
 
 /// Why storage could not be turned into an engine.

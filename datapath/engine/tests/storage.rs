@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
-use lattice_crdt::{ActorId, Kind};
+use lattice_crdt::{ActorId, Dot, Kind};
 use lattice_engine::{
     EngineLimits, LastRun, LocalOp, OpError, RecoverError, Storage, ThisStart, continues_epoch,
 };
@@ -49,10 +49,16 @@ fn dropped(world: &World, host: usize) -> u64 {
 fn an_epoch_goes_on_only_in_the_same_boot_with_all_that_was_given_out() {
     let actor = ActorId::new(1, 5);
     let last = LastRun { actor, boot_id: 7, log_is_whole: true, log_last_seq: 100 };
-    let this = ThisStart { boot_id: 7, last_given_out: Some(100) };
+    let given_out = |seq| Some(Dot { actor, seq });
+    let this = ThisStart { boot_id: 7, last_given_out: given_out(100) };
     assert!(continues_epoch(&last, &this));
     assert!(!continues_epoch(&last, &ThisStart { boot_id: 8, ..this }));
-    assert!(!continues_epoch(&last, &ThisStart { last_given_out: Some(101), ..this }), "a restored copy");
+    assert!(
+        !continues_epoch(&last, &ThisStart { last_given_out: given_out(101), ..this }),
+        "a restored copy"
+    );
+    let later = Some(Dot { actor: ActorId::new(1, 6), seq: 3 });
+    assert!(!continues_epoch(&last, &ThisStart { last_given_out: later, ..this }), "and restored again");
     assert!(!continues_epoch(&last, &ThisStart { last_given_out: None, ..this }));
     assert!(!continues_epoch(&LastRun { log_is_whole: false, ..last }, &this));
 }

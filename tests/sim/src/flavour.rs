@@ -21,11 +21,12 @@ impl Plan {
     /// Bends a plan towards the flavour of its seed, if it has one.
     pub(crate) fn flavour(&mut self, mut draw: Draw) {
         match draw.below(20) {
-            0 | 1 => self.wrap_logs(),
-            2..=5 => self.churn(),
-            6..=8 => self.sync_much(&mut draw),
-            9 | 10 => self.write_together(),
-            11 | 12 => self.drop_keys(&mut draw),
+            0 => self.wrap_logs(),
+            1..=3 => self.churn(),
+            4 | 5 => self.sync_much(&mut draw),
+            6 => self.write_together(),
+            7..=9 => self.drop_keys(&mut draw),
+            10 | 11 => self.come_back(&mut draw),
             _ => {}
         }
     }
@@ -65,7 +66,7 @@ impl Plan {
         workload.kind_weights[Kind::ALL.iter().position(|kind| *kind == Kind::Set).unwrap_or(0)] += 10;
         (workload.keys, workload.skew, workload.elements) = (16, 1, 16);
         (workload.max_value_bytes, workload.removals_per_mille, workload.clears_per_mille) = (256, 200, 0);
-        self.network.loss = self.network.loss.max(150);
+        self.network.loss = self.network.loss.max(400);
         for _ in 0..draw.between(2, 6) {
             let what = What::SyncBreak { frame: draw.between(1, 8) };
             let lasts_ns = draw.between(600 * MS, 1_500 * MS);
@@ -88,17 +89,58 @@ impl Plan {
         self.network.loss = self.network.loss.min(20);
         for host in &mut self.hosts {
             (host.starts_at_ns, host.fsync_ns, host.snapshot_ns) = (0, 20 * MS, 80 * MS);
-            host.copied_per_mille = 60;
+            host.copied_per_mille = 20;
         }
         self.incidents.clear();
-        for _ in 0..draw.between(2, 5) {
-            let crash = draw.pick(&[Crash::OldCopy, Crash::OldCopy, Crash::AllLost]);
-            let (node, point) = (draw.index(self.nodes), CrashPoint::Between);
-            let at_ns = draw.between(self.active_ns / 3, self.active_ns);
-            let what = What::Crash { node, crash, point };
-            self.incidents.push(Incident { at_ns, lasts_ns: draw.between(MS, 100 * MS), what });
+        let third_ns = self.active_ns / 3;
+        // One comes back with nothing: it never had the keys that were dropped, and has to know of them all the same when
+        // it is the only one whom the next to come back, from an old copy, can ask. Soon: until it has a snapshot, nothing
+        // more is dropped that would tell.
+        let (empty, emptied_ns) = (draw.index(self.nodes), third_ns + draw.below(2 * third_ns));
+        self.crash(empty, Crash::AllLost, emptied_ns);
+        let (old, restored_ns) = ((empty + 1) % self.nodes, emptied_ns + draw.between(50 * MS, 200 * MS));
+        self.crash(old, Crash::OldCopy, restored_ns);
+        for other in (0..self.nodes).filter(|&other| other != old && other != empty) {
+            self.cut_until_the_end(restored_ns - MS, What::DeadPair { one: old, other });
+        }
+        if draw.per_mille(500) {
+            self.crash(draw.index(self.nodes), Crash::OldCopy, 2 * third_ns + draw.below(third_ns));
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    /// Hosts come back with nothing, or little, while one direction to them is dead: what their peers' logs bring and
+    /// what a state sync brings in its stead come at the same time.
+    fn come_back(&mut self, draw: &mut Draw) {
+        self.only(|kind| !matches!(kind, Kind::Counter | Kind::Register));
+        self.operations = 600;
+        (self.limits.log_bytes, self.limits.log_records) = (256 << 10, 4096);
+        self.limits.max_actors = MAX_ACTORS;
+        self.limits.max_window_frames = draw.pick(&[1, 2, 4]);
+        let workload = &mut self.workload;
+        (workload.keys, workload.skew, workload.elements) = (16, 1, 12);
+        (workload.max_value_bytes, workload.removals_per_mille, workload.burst) = (256, 450, 1);
+        self.incidents.clear();
+        let to = draw.index(self.nodes);
+        for from in (0..self.nodes).filter(|&from| from != to) {
+            if draw.per_mille(150) {
+                self.cut_until_the_end(self.active_ns / 4, What::DeadDirection { from, to });
+            }
+        }
+        for _ in 0..draw.between(2, 8) {
+            let crash = draw.pick(&[Crash::AllLost, Crash::OldCopy]);
+            self.crash(to, crash, self.active_ns / 2 + draw.below(self.active_ns / 2));
+        }
+        self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    fn crash(&mut self, node: usize, crash: Crash, at_ns: u64) {
+        let what = What::Crash { node, crash, point: CrashPoint::Between };
+        self.incidents.push(Incident { at_ns, lasts_ns: 20 * MS, what });
+    }
+
+    fn cut_until_the_end(&mut self, at_ns: u64, what: What) {
+        self.incidents.push(Incident { at_ns, lasts_ns: self.active_ns, what });
     }
 
     /// Clients of two hosts write the same register in the same moment.

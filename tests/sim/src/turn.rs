@@ -182,6 +182,7 @@ impl World<'_> {
             }
             shard.replica.cover(history, shard.engine.vector()).map_err(|violation| violation.to_string())?;
             within_bounds(&self.plan, shard)?;
+            own_operations_are_there(shard)?;
             self.trace.note(self.now_ns, 3, &[host as u64, shard.engine.state_digest()]);
         }
         let cells = &mut self.scratch.cells;
@@ -324,6 +325,17 @@ fn take_appended(shard: &Shard, history: &mut History, twice: bool) -> Result<()
         if twice { take(dot, record) } else { Ok(()) }
     });
     taken.map_err(|violation| violation.to_string())
+}
+
+/// After a commit, a vector covers all that its host ever did in this epoch: also what it did before a restart.
+fn own_operations_are_there(shard: &Shard) -> Result<(), String> {
+    let engine = &shard.engine;
+    let (covered, done) = (engine.vector().contiguous(engine.actor()), engine.last_seq());
+    if covered == done {
+        Ok(())
+    } else {
+        Err(format!("{done} own operations, and the vector covers {covered}"))
+    }
 }
 
 /// What state syncs bring may fill a table for each host that they may come from, and the rest for all.
