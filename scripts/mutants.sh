@@ -29,7 +29,8 @@ quick_tests() {
     case $1 in
         crdt) echo --lib --test=add_wins --test=laws --test=vector ;;
         wire) echo --lib --tests ;;
-        engine) echo --lib --test=local --test=frames --test=staged --test=syncs --test=dropping ;;
+        engine) echo --lib --test=local --test=frames --test=staged --test=syncs --test=dropping \
+            --test=publishing ;;
         *) echo "no such crate: $1 (crdt, wire, engine)" >&2; return 1 ;;
     esac
 }
