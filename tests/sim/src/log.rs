@@ -90,7 +90,7 @@ impl SimLog {
         let Some(file) = &mut self.file else { return };
         let last = self.inner.last_seq();
         let reusable = file.covered.get().min(self.inner.first_seq() - 1);
-        while last - file.kept.len() as u64 + 1 <= reusable {
+        while last - (file.kept.len() as u64) < reusable {
             file.kept.pop_front();
         }
     }
