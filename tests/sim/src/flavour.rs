@@ -23,10 +23,10 @@ impl Plan {
         match draw.below(20) {
             0 => self.wrap_logs(),
             1..=3 => self.churn(),
-            4 | 5 => self.sync_much(&mut draw),
-            6 => self.write_together(),
-            7..=9 => self.drop_keys(&mut draw),
-            10 | 11 => self.come_back(&mut draw),
+            4..=6 => self.sync_much(&mut draw),
+            7 => self.write_together(),
+            8..=10 => self.drop_keys(&mut draw),
+            11 | 12 => self.come_back(&mut draw),
             _ => {}
         }
     }
@@ -59,19 +59,14 @@ impl Plan {
 
     /// Much state, short logs, and syncs of many frames that take long, break off and are begun again elsewhere.
     fn sync_much(&mut self, draw: &mut Draw) {
-        self.operations = 300;
+        self.operations = 500;
         (self.limits.log_bytes, self.limits.log_records) = (256 << 10, 8);
-        self.timers.sync_timeout_ns = 500 * MS;
         let workload = &mut self.workload;
         workload.kind_weights[Kind::ALL.iter().position(|kind| *kind == Kind::Set).unwrap_or(0)] += 10;
-        (workload.keys, workload.skew, workload.elements) = (16, 1, 16);
-        (workload.max_value_bytes, workload.removals_per_mille, workload.clears_per_mille) = (256, 200, 0);
+        (workload.keys, workload.skew, workload.elements) = (12, 1, 16);
+        (workload.max_value_bytes, workload.removals_per_mille, workload.clears_per_mille) = (256, 300, 0);
         self.network.loss = self.network.loss.max(400);
-        for _ in 0..draw.between(2, 6) {
-            let what = What::SyncBreak { frame: draw.between(1, 8) };
-            let lasts_ns = draw.between(600 * MS, 1_500 * MS);
-            self.incidents.push(Incident { at_ns: draw.below(self.active_ns), lasts_ns, what });
-        }
+        self.break_syncs(draw);
         self.incidents.sort_by_key(|incident| incident.at_ns);
     }
 
@@ -127,11 +122,24 @@ impl Plan {
                 self.cut_until_the_end(self.active_ns / 4, What::DeadDirection { from, to });
             }
         }
+        if draw.per_mille(500) {
+            self.break_syncs(draw);
+        }
         for _ in 0..draw.between(2, 8) {
             let crash = draw.pick(&[Crash::AllLost, Crash::OldCopy]);
             self.crash(to, crash, self.active_ns / 2 + draw.below(self.active_ns / 2));
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    /// Syncs break off when they have got somewhere, for longer than their receivers wait.
+    fn break_syncs(&mut self, draw: &mut Draw) {
+        self.timers.sync_timeout_ns = 500 * MS;
+        for _ in 0..draw.between(3, 8) {
+            let what = What::SyncBreak { frame: draw.between(1, 5) };
+            let lasts_ns = draw.between(600 * MS, 1_500 * MS);
+            self.incidents.push(Incident { at_ns: draw.below(self.active_ns), lasts_ns, what });
+        }
     }
 
     fn crash(&mut self, node: usize, crash: Crash, at_ns: u64) {
