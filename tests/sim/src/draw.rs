@@ -8,6 +8,9 @@
 #[derive(Clone, Debug)]
 pub struct Draw(u64);
 
+/// Draws of an exponential distribution are cut off at so many times their mean.
+pub const MAX_EXPONENTIAL: u64 = 16;
+
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 fn mix(mut z: u64) -> u64 {
@@ -58,11 +61,11 @@ impl Draw {
         choices[self.index(choices.len())]
     }
 
-    /// A draw with mean `mean` and an exponential distribution, at most 16 times the mean.
+    /// A draw with mean `mean` and an exponential distribution, at most [`MAX_EXPONENTIAL`] times the mean.
     pub fn exponential(&mut self, mean: u64) -> u64 {
         let unit = (self.bits() >> 11) as f64 / (1u64 << 53) as f64;
         let times = -(1.0 - unit).ln();
-        (times.min(16.0) * mean as f64) as u64
+        (times.min(MAX_EXPONENTIAL as f64) * mean as f64) as u64
     }
 }
 

@@ -4,8 +4,9 @@
 //! table or a segment that is full here, a clock that is really ahead. Each refusal has to be explained by what the world
 //! knows of this host; any other one is a violation.
 
-use crate::draw::Draw;
+use crate::draw::{Draw, MAX_EXPONENTIAL};
 use crate::host::Mode;
+use crate::incident::What;
 use crate::intent::Intent;
 use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
@@ -13,6 +14,9 @@ use lattice_crdt::Kind;
 use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
 use lattice_engine::{LocalOp, OpError};
 use lattice_segment::{key_hash, shard_of};
+
+/// What turns of two hosts may add to the time that a frame takes.
+const TURNS_NS: u64 = 20_000_000;
 
 /// An operation, drawn.
 #[derive(Clone, Debug)]
@@ -231,11 +235,15 @@ impl World<'_> {
         let own_ns = self.clock_extremes_ns[host].1;
         let others = self.clock_extremes_ns.iter().enumerate().filter(|(i, _)| *i != host);
         let least_ns = others.map(|(_, extremes)| extremes.0).min().unwrap_or(own_ns);
-        // A heartbeat that was long under way makes the receiver look ahead by as much.
+        // A heartbeat that was long under way, or waited long to be looked at, makes the receiver look ahead by as much.
+        // A pause is no excuse: engines notice their own.
+        if self.plan.incidents.iter().any(|incident| matches!(incident.what, What::Slow { .. })) {
+            return true;
+        }
         let network = &self.plan.network;
-        let late_ns = if network.heavy > 0 { 16 * network.heavy_ns } else { 0 };
-        let slow_ns = self.plan.timers.peer_timeout_ns * 2;
-        own_ns - least_ns + (late_ns + slow_ns) as i64 > self.plan.timers.max_clock_skew_ns as i64
+        let heavy_ns = if network.heavy > 0 { MAX_EXPONENTIAL * network.heavy_ns } else { 0 };
+        let late_ns = 6 * (network.delay_ns + network.jitter_ns) + heavy_ns + TURNS_NS;
+        own_ns - least_ns + late_ns as i64 > self.plan.timers.max_clock_skew_ns as i64
     }
 }
 
