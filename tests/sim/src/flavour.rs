@@ -26,7 +26,7 @@ impl Plan {
             4..=6 => self.sync_much(&mut draw),
             7 => self.write_together(),
             8..=10 => self.drop_keys(&mut draw),
-            11 | 12 => self.come_back(&mut draw),
+            11..=13 => self.come_back(&mut draw),
             _ => {}
         }
     }
@@ -108,7 +108,7 @@ impl Plan {
     /// what a state sync brings in its stead come at the same time.
     fn come_back(&mut self, draw: &mut Draw) {
         self.only(|kind| !matches!(kind, Kind::Counter | Kind::Register));
-        self.operations = 600;
+        (self.storage, self.operations) = (Storage::Durable, 600);
         (self.limits.log_bytes, self.limits.log_records) = (256 << 10, 4096);
         self.limits.max_actors = MAX_ACTORS;
         self.limits.max_window_frames = draw.pick(&[1, 2, 4]);
@@ -126,8 +126,18 @@ impl Plan {
             self.break_syncs(draw);
         }
         for _ in 0..draw.between(2, 8) {
-            let crash = draw.pick(&[Crash::AllLost, Crash::OldCopy]);
-            self.crash(to, crash, self.active_ns / 2 + draw.below(self.active_ns / 2));
+            let crash = draw.pick(&[Crash::AllLost, Crash::AllLost, Crash::OldCopy, Crash::RestoredImage]);
+            let at_ns = self.active_ns / 2 + draw.below(self.active_ns / 2);
+            self.crash(to, crash, at_ns);
+            // With nobody to ask at first, it has to know by itself how old it is.
+            if draw.per_mille(300) {
+                let lasts_ns = draw.between(50 * MS, 300 * MS);
+                self.incidents.push(Incident {
+                    at_ns: at_ns - MS,
+                    lasts_ns,
+                    what: What::Isolated { node: to },
+                });
+            }
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
     }
