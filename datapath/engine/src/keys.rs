@@ -450,3 +450,31 @@ impl Unpublished {
 pub(crate) fn wins(kind: Kind) -> Wins {
     if kind == Kind::FlagDisableWins { Wins::Disable } else { Wins::Enable }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_keys_leave_the_index_and_their_places_are_taken_again() {
+        let mut keys = Keys::new(8);
+        let name = |at: u8| [b'k', at];
+        let position =
+            |keys: &mut Keys, at: u8| keys.find_or_insert(key_hash(&name(at)), Kind::Set, &name(at));
+        let made: Vec<Position> = (0..8).map(|at| position(&mut keys, at)).collect();
+        assert_eq!((keys.len(), keys.maybe_empty_len()), (8, 8));
+        for _ in 0..4 {
+            let next = keys.next_maybe_empty().unwrap();
+            keys.drop_key(next);
+        }
+        assert_eq!((keys.len(), keys.index.len(), keys.end()), (4, 4, 8));
+        for at in 0..8 {
+            let found = keys.find(key_hash(&name(at)), Kind::Set, &name(at));
+            assert_eq!(found, (at >= 4).then(|| made[usize::from(at)]), "{at}");
+            assert_eq!(keys.get(made[usize::from(at)]).is_some(), at >= 4);
+        }
+        let again: Vec<Position> = (20..24).map(|at| position(&mut keys, at)).collect();
+        assert!(again.iter().all(|position| made[..4].contains(position)), "{again:?}");
+        assert_eq!((keys.len(), keys.index.len(), keys.end()), (8, 8, 8));
+    }
+}

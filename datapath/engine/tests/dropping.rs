@@ -55,6 +55,7 @@ fn an_empty_key_goes_when_every_member_has_its_last_operation_for_good() {
     stable(&mut stage, 1, &[(OWN, 1, 2)]);
     assert_eq!(dropped(&mut stage), 1);
     assert_eq!(stage.engine.stats().keys, 0);
+    assert!(stage.engine.vector().contiguous(OWN) == 2 && stage.engine.state_digest() == 0);
     // It may come back.
     apply(&mut stage, b"set", LocalOp::SetInsert(b"f"));
     assert_eq!((stage.engine.stats().keys, stage.engine.last_seq()), (1, 3));

@@ -340,3 +340,76 @@ fn a_long_vector_goes_in_parts() {
         assert_eq!(actors.len(), 102, "{frame_type:?}");
     }
 }
+
+#[test]
+fn what_is_due_at_the_deadline_leaves_at_it() {
+    let mut stage = Stage::new(EngineTimers::default());
+    let mut buffer = [0; MAX_FRAME_BYTES];
+    let mut hellos = |stage: &mut Stage| {
+        let now = stage.now();
+        std::iter::from_fn(|| stage.engine.transmit(now, &mut buffer)).count()
+    };
+    assert_eq!(hellos(&mut stage), 2);
+    assert_eq!(stage.engine.deadline_ns(), 50 * MS);
+    stage.now_ns = 50 * MS - 1;
+    assert_eq!(hellos(&mut stage), 0);
+    stage.now_ns = 50 * MS;
+    assert_eq!(hellos(&mut stage), 2);
+}
+
+/// What waited for a paused process looks old: for a while nothing is concluded from it about clocks.
+#[test]
+fn after_a_pause_old_heartbeats_accuse_no_clock() {
+    let old_beat = |stage: &mut Stage| {
+        let wall_ns = stage.now().wall_ns - 10 * SECOND;
+        let beat = Heartbeat { state_digest: 1, vector_digest: 1, wall_ns, last_seq: 0 };
+        stage.play(Stage::header(FrameType::Heartbeat, 0), |frame| beat.encode(frame).unwrap()).unwrap();
+        stage.engine.clock_ahead_ns()
+    };
+    for (pause_ns, after_ns, ahead_ns) in [
+        (150 * MS, 0, 10 * SECOND),
+        (200 * MS, 0, 10 * SECOND),
+        (200 * MS + 1, 0, 0),
+        (900 * MS, 99 * MS, 0),
+        (900 * MS, 100 * MS, 10 * SECOND),
+    ] {
+        let mut stage = stage();
+        stage.run(10 * MS);
+        let now = stage.now();
+        stage.engine.tick(now);
+        stage.now_ns += pause_ns;
+        let now = stage.now();
+        stage.engine.tick(now);
+        stage.now_ns += after_ns;
+        assert_eq!(old_beat(&mut stage), ahead_ns, "a pause of {pause_ns}, and {after_ns} later");
+    }
+    // Nobody has ticked since the pause: it is not over.
+    for (pause_ns, ahead_ns) in [(200 * MS, 10 * SECOND), (200 * MS + 1, 0)] {
+        let mut stage = stage();
+        let now = stage.now();
+        stage.engine.tick(now);
+        stage.now_ns += pause_ns;
+        assert_eq!(old_beat(&mut stage), ahead_ns);
+    }
+}
+
+/// Two hosts that have seen the same and differ are given a period of anti-entropy to find together.
+#[test]
+fn a_difference_is_given_time() {
+    let mut stage = stage();
+    let beat = |stage: &mut Stage, differs: bool| {
+        let beat = Heartbeat {
+            state_digest: stage.engine.state_digest() ^ u64::from(differs),
+            vector_digest: stage.engine.vector_digest(),
+            wall_ns: 0,
+            last_seq: 0,
+        };
+        stage.play(Stage::header(FrameType::Heartbeat, 0), |frame| beat.encode(frame).unwrap()).unwrap();
+        stage.now_ns += 100 * MS;
+        stage.engine.stats().syncs_requested
+    };
+    assert!((0..10).all(|_| beat(&mut stage, true) == 0));
+    beat(&mut stage, false);
+    assert!((0..10).all(|_| beat(&mut stage, true) == 0), "it was over in between");
+    assert_eq!(beat(&mut stage, true), 1);
+}

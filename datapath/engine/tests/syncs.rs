@@ -5,12 +5,12 @@ mod stage;
 #[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
-use lattice_crdt::{ActorId, Dot, Kind, SeqRange};
-use lattice_engine::{DropReason, EngineTimers, LocalOp};
+use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
+use lattice_engine::{DropReason, Engine, EngineConfig, EngineLimits, EngineTimers, LocalOp, Storage};
 use lattice_wire::{
     Dots, FrameType, Header, Op, Record, SyncAck, SyncItem, SyncRequest, VectorPart, decode_item,
 };
-use stage::{Blind, MS, OWN, Sent, Stage, puppet, requests};
+use stage::{Blind, MS, OWN, SESSION, Sent, Stage, puppet, requests};
 
 /// A host whose peer in slot 0 has asked for a walk over so many keys, three to a frame.
 fn serving(keys: u32) -> Stage {
@@ -360,4 +360,112 @@ fn a_vector_that_names_what_no_log_brings_provokes_a_sync() {
         assert!(vector_provokes(&mut stage, 0, &[(puppet(1), 1, 20)]), "heard {heard}");
         assert!(!vector_provokes(&mut stage, 0, &[(puppet(0), 1, 20)]), "one is under way");
     }
+}
+
+/// A host that may hold so many pre-removed dots and ranges of its own, and has two peers: a sync may bring them
+/// for each of the three, and for the epochs that are gone.
+#[test]
+fn a_sync_brings_no_more_than_its_share() {
+    let bounded = || {
+        let mut stage = Stage::new(EngineTimers::default());
+        let config = EngineConfig {
+            actor: OWN,
+            session: SESSION,
+            shard: 0,
+            cluster_tag: world::CLUSTER,
+            peers: vec![2, 3],
+            limits: EngineLimits {
+                max_pre_removed: 2,
+                max_ranges_per_actor: 2,
+                max_actors: 3,
+                ..EngineLimits::default()
+            },
+            timers: EngineTimers::default(),
+            storage: Storage::Memory,
+            random_seed: 1,
+        };
+        stage.engine = Engine::new(config, stage.now()).unwrap();
+        let id = stage.provoke_sync();
+        stage.sync_data(id, 0, &[SyncItem::Begin { full_walk: false }]).unwrap();
+        (stage, id)
+    };
+    let removed = |seq| {
+        let dot = Dot { actor: puppet(1), seq };
+        SyncItem::PreRemoved { dot, kind: Kind::Set, key: b"set", element: b"e" }
+    };
+    let range = |at: u64| SyncItem::VectorRange { actor: puppet(0), first: 10 * at, last: 10 * at };
+    let actor = |node| SyncItem::VectorRange { actor: ActorId::new(node, 1), first: 1, last: 1 };
+    let most = |item: &dyn Fn(u64) -> SyncItem<'static>| {
+        let (mut stage, id) = bounded();
+        (1..100).take_while(|&at| stage.sync_data(id, at, &[item(at)]).is_ok()).count()
+    };
+    assert_eq!((most(&removed), most(&range), most(&|at| actor(at as u16 + 4))), (8, 8, 3));
+    let (mut stage, id) = bounded();
+    (1..=8).for_each(|at| stage.sync_data(id, at, &[removed(at)]).unwrap());
+    stage.sync_data(id, 9, &[SyncItem::VectorEnd, SyncItem::End]).unwrap();
+    assert_eq!((stage.engine.stats().pre_removed, stage.engine.stats().syncs_completed), (8, 1));
+}
+
+/// What a walk says of one key of each kind.
+#[test]
+fn a_walk_names_touches_and_values_of_every_kind() {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.hello(0);
+    let now = stage.now();
+    let apply = |stage: &mut Stage, kind: Kind, op: LocalOp<'_>| {
+        stage.engine.apply(now, kind, kind.name().as_bytes(), op).unwrap();
+        stage.engine.commit(now, &mut Blind);
+    };
+    apply(&mut stage, Kind::Counter, LocalOp::CounterAdd(5));
+    apply(&mut stage, Kind::Counter, LocalOp::CounterAdd(-2));
+    apply(&mut stage, Kind::Register, LocalOp::RegisterSet(b"v"));
+    apply(&mut stage, Kind::FlagEnableWins, LocalOp::Enable);
+    apply(&mut stage, Kind::Set, LocalOp::SetInsert(b"b"));
+    apply(&mut stage, Kind::Set, LocalOp::SetInsert(b"a"));
+    let op = Op::Counter { increments: 7, decrements: 0 };
+    let header = Header { count: 1, ..Stage::header(FrameType::Data, 0) };
+    let record = Record { kind: Kind::Counter, key: b"counter", op };
+    stage.play(header, |frame| frame.push_record(&record).unwrap()).unwrap();
+    stage.sync_request(5).unwrap();
+    let sent = stage.run(MS);
+    let payload = &sent.iter().find(|(_, h, _)| h.frame_type == FrameType::SyncData).unwrap().2;
+    let (mut rest, mut items) = (&payload[4..], Vec::new());
+    while !rest.is_empty() {
+        let (item, len) = decode_item(rest).unwrap();
+        items.push(item);
+        rest = &rest[len..];
+    }
+    let dot = |seq| [Dot { actor: OWN, seq }];
+    let (four, five, six) = (dot(4), dot(5), dot(6));
+    let key = |kind: Kind| SyncItem::Key { kind, key: kind.name().as_bytes() };
+    let touch = |seq| SyncItem::Touch { actor: OWN, seq };
+    let hlc = Hlc::default().tick(now.wall_ns);
+    let peer = puppet(0);
+    let expected = [
+        SyncItem::Begin { full_walk: false },
+        SyncItem::VectorRange { actor: OWN, first: 1, last: 6 },
+        SyncItem::VectorRange { actor: peer, first: 1, last: 1 },
+        SyncItem::VectorEnd,
+        key(Kind::Counter),
+        touch(2),
+        SyncItem::Touch { actor: peer, seq: 1 },
+        SyncItem::CounterEntry { actor: OWN, increments: 5, decrements: 2 },
+        SyncItem::CounterEntry { actor: peer, increments: 7, decrements: 0 },
+        SyncItem::KeyEnd,
+        key(Kind::Register),
+        touch(3),
+        SyncItem::RegisterValue { hlc, actor: OWN, value: b"v" },
+        SyncItem::KeyEnd,
+        key(Kind::FlagEnableWins),
+        touch(4),
+        SyncItem::Element { element: b"\x01", dots: Dots::from(&four[..]), more: false },
+        SyncItem::KeyEnd,
+        key(Kind::Set),
+        touch(6),
+        SyncItem::Element { element: b"a", dots: Dots::from(&six[..]), more: false },
+        SyncItem::Element { element: b"b", dots: Dots::from(&five[..]), more: false },
+        SyncItem::KeyEnd,
+        SyncItem::End,
+    ];
+    assert_eq!(items, expected);
 }
