@@ -8,6 +8,9 @@
 //!                                  after the last      as far as it is left)                are replayed
 //! ```
 //!
+//! After a start in a new epoch, a snapshot is due at once, before the old log goes: until it is durable, old records are
+//! nowhere else, and each further start from the same old snapshot would add what they leave pre-removed.
+//!
 //! Own records take effect whole, whatever the bounds for what peers send: they had their effect once, and the log
 //! bounds them. What can go wrong: storage. Frames carry tags, records are decoded as if a peer had sent them, and
 //! whatever contradicts itself is an error that says what; the caller then starts a new epoch from what is left, and
