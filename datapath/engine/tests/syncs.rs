@@ -397,7 +397,9 @@ fn a_sync_brings_no_more_than_its_share() {
     let actor = |node| SyncItem::VectorRange { actor: ActorId::new(node, 1), first: 1, last: 1 };
     let most = |item: &dyn Fn(u64) -> SyncItem<'static>| {
         let (mut stage, id) = bounded();
-        (1..100).take_while(|&at| stage.sync_data(id, at, &[item(at)]).is_ok()).count()
+        let taken = (1..100).take_while(|&at| stage.sync_data(id, at, &[item(at)]).is_ok()).count();
+        assert_eq!(stage.engine.stats().dropped_out_of_order_bound, 1);
+        taken
     };
     assert_eq!((most(&removed), most(&range), most(&|at| actor(at as u16 + 4))), (8, 8, 3));
     let (mut stage, id) = bounded();
