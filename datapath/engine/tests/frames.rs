@@ -413,3 +413,24 @@ fn a_difference_is_given_time() {
     assert!((0..10).all(|_| beat(&mut stage, true) == 0), "it was over in between");
     assert_eq!(beat(&mut stage, true), 1);
 }
+
+/// Nobody acknowledges: the two oldest frames first, then everything, ever more slowly.
+#[test]
+fn what_is_not_acknowledged_is_sent_again_and_counted() {
+    let mut stage = stage();
+    stage.fill(20);
+    let first = of_type(&stage.run(5 * MS), FrameType::Data, 0).len() as u64;
+    assert_eq!(
+        (stage.engine.stats().retransmission_timeouts, stage.engine.stats().frames_retransmitted),
+        (0, 0)
+    );
+    let probes = of_type(&stage.run(10 * MS), FrameType::Data, 0).len() as u64;
+    assert_eq!(
+        (stage.engine.stats().retransmission_timeouts, stage.engine.stats().frames_retransmitted),
+        (1, 2)
+    );
+    assert_eq!((first, probes), (7, 2));
+    let again = of_type(&stage.run(12 * MS), FrameType::Data, 0).len() as u64;
+    assert_eq!((stage.engine.stats().retransmission_timeouts, again), (2, first));
+    assert_eq!(stage.engine.stats().frames_retransmitted, 2 + first);
+}

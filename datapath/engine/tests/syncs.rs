@@ -362,8 +362,8 @@ fn a_vector_that_names_what_no_log_brings_provokes_a_sync() {
     }
 }
 
-/// A host that may hold so many pre-removed dots and ranges of its own, and has two peers: a sync may bring them
-/// for each of the three, and for the epochs that are gone.
+/// A host that may hold so many pre-removed dots and ranges of its own, and has three peers: a sync may bring them
+/// for each of the four, and for the epochs that are gone.
 #[test]
 fn a_sync_brings_no_more_than_its_share() {
     let bounded = || {
@@ -373,11 +373,11 @@ fn a_sync_brings_no_more_than_its_share() {
             session: SESSION,
             shard: 0,
             cluster_tag: world::CLUSTER,
-            peers: vec![2, 3],
+            peers: vec![2, 3, 4],
             limits: EngineLimits {
                 max_pre_removed: 2,
                 max_ranges_per_actor: 2,
-                max_actors: 3,
+                max_actors: 4,
                 ..EngineLimits::default()
             },
             timers: EngineTimers::default(),
@@ -401,11 +401,11 @@ fn a_sync_brings_no_more_than_its_share() {
         assert_eq!(stage.engine.stats().dropped_out_of_order_bound, 1);
         taken
     };
-    assert_eq!((most(&removed), most(&range), most(&|at| actor(at as u16 + 4))), (8, 8, 3));
+    assert_eq!((most(&removed), most(&range), most(&|at| actor(at as u16 + 4))), (10, 10, 4));
     let (mut stage, id) = bounded();
-    (1..=8).for_each(|at| stage.sync_data(id, at, &[removed(at)]).unwrap());
-    stage.sync_data(id, 9, &[SyncItem::VectorEnd, SyncItem::End]).unwrap();
-    assert_eq!((stage.engine.stats().pre_removed, stage.engine.stats().syncs_completed), (8, 1));
+    (1..=10).for_each(|at| stage.sync_data(id, at, &[removed(at)]).unwrap());
+    stage.sync_data(id, 11, &[SyncItem::VectorEnd, SyncItem::End]).unwrap();
+    assert_eq!((stage.engine.stats().pre_removed, stage.engine.stats().syncs_completed), (10, 1));
 }
 
 /// What a walk says of one key of each kind.
