@@ -292,3 +292,12 @@ fn what_is_found_lost_twice_is_resent_once() {
     assert_eq!(send_all(&mut sender, T + 12_000, 50), [(0, 10)]);
     assert_eq!(send_all(&mut sender, T + 13_000, 60), [(50, 10)]);
 }
+
+#[test]
+fn a_revival_starts_the_timer_anew() {
+    let mut sender = Sender::new(64);
+    send_all(&mut sender, T, 10);
+    sender.revive(T + 3 * MS, BOUNDS);
+    assert_eq!(send_all(&mut sender, T + 3 * MS, 10), [(0, 10)]);
+    assert_eq!(sender.deadline_ns(10), T + 9 * MS);
+}
