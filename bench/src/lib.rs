@@ -1,18 +1,23 @@
 //! Latency and throughput benches with HDR histograms: what a thing costs, beside what it could cost at best.
 //!
 //! ```text
-//!   lattice-bench NAME [--json] [--quick]
+//!   lattice-bench NAME | all | list  [--json] [--quick]
 //!        │
+//!        ├─ benches  the table of all of them
 //!        ├─ read     reads from the segment: by handle, by key, quiet and under a full-speed writer
 //!        │
 //!        v
-//!   measure ──> Samples (histogram in ps) ──> Report {bench, unit, count, min … max, setup, limit, ratios, cases}
+//!   measure ──> Series (HDR histogram) ──> Row {series, limit, rivals, budgets} ──> Report ──> table, JSON
 //! ```
 //!
 //! The limit is measured in the same run, on the same core, because machines (virtual ones above all) change their mood
 //! from one minute to the next: ratios hold, times vary. Each report says who shared the machine (steal).
 
+pub mod benches;
+pub mod budget;
 pub mod machine;
 pub mod measure;
 pub mod read;
 pub mod report;
+pub mod series;
+pub mod table;

@@ -13,53 +13,70 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
-use crate::report::Numbers;
+use crate::series::{Series, Unit};
 
 /// Operations between two looks at the clock.
 const BATCH: u32 = 64;
 
-/// How long a measurement may take.
-#[derive(Clone, Copy, Debug)]
+/// How much time a bench may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// For each way of each case.
-    pub duration: Duration,
+    is_quick: bool,
 }
 
 impl Effort {
     /// For numbers.
-    pub const FULL: Effort = Effort { duration: Duration::from_millis(300) };
-    /// To see that it runs.
-    pub const QUICK: Effort = Effort { duration: Duration::from_millis(3) };
+    pub const FULL: Effort = Effort { is_quick: false };
+    /// To see that it runs: no bench takes longer than three seconds.
+    pub const QUICK: Effort = Effort { is_quick: true };
+
+    /// True if it is only to be seen that it runs.
+    #[must_use]
+    pub fn is_quick(self) -> bool {
+        self.is_quick
+    }
+
+    /// One of two: durations, numbers of keys.
+    #[must_use]
+    pub fn pick<T>(self, full: T, quick: T) -> T {
+        if self.is_quick { quick } else { full }
+    }
 }
 
 /// Both ways of looking at one operation.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Mean cost within batches.
-    pub batch: Numbers,
+    pub batch: Series,
     /// Each operation alone, less the clock's own cost.
-    pub single: Numbers,
+    pub single: Series,
 }
 
-/// Measures an operation, after a short warm-up.
+/// Measures an operation both ways, for `duration` each, after a short warm-up.
 ///
 /// # Errors
 /// The first error of the operation.
 pub fn measure<T>(
-    effort: Effort,
+    name: &str,
+    duration: Duration,
     mut operation: impl FnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<Measured> {
     let warm_up = Instant::now();
-    while warm_up.elapsed() < effort.duration / 10 {
+    while warm_up.elapsed() < duration / 10 {
         black_box(operation()?);
     }
-    Ok(Measured { batch: batches(effort, &mut operation)?, single: singles(effort, &mut operation)? })
+    Ok(Measured {
+        batch: batches(name, duration, &mut operation)?,
+        single: singles(name, duration, &mut operation)?,
+    })
 }
 
-fn batches<T>(effort: Effort, operation: &mut impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Numbers> {
-    let mut samples = Samples::new()?;
+fn batches<T>(
+    name: &str,
+    duration: Duration,
+    operation: &mut impl FnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<Series> {
+    let mut series = Series::new(name, Unit::Ns);
     let started = Instant::now();
     loop {
         let batch_started = Instant::now();
@@ -67,25 +84,29 @@ fn batches<T>(effort: Effort, operation: &mut impl FnMut() -> anyhow::Result<T>)
             black_box(operation()?);
         }
         let now = Instant::now();
-        samples.record_ps((now - batch_started).as_nanos() as u64 * 1000 / u64::from(BATCH));
-        if now - started >= effort.duration {
-            return Ok(samples.numbers());
+        series.record_ps((now - batch_started).as_nanos() as u64 * 1000 / u64::from(BATCH));
+        if now - started >= duration {
+            return Ok(series);
         }
     }
 }
 
-fn singles<T>(effort: Effort, operation: &mut impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Numbers> {
+fn singles<T>(
+    name: &str,
+    duration: Duration,
+    operation: &mut impl FnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<Series> {
     let clock_ns = clock_cost_ns();
-    let mut samples = Samples::new()?;
+    let mut series = Series::new(name, Unit::Ns);
     let started = Instant::now();
     loop {
         let operation_started = Instant::now();
         black_box(operation()?);
         let now = Instant::now();
         let elapsed_ns = (now - operation_started).as_nanos() as u64;
-        samples.record_ps(elapsed_ns.saturating_sub(clock_ns) * 1000);
-        if now - started >= effort.duration {
-            return Ok(samples.numbers());
+        series.record_ns(elapsed_ns.saturating_sub(clock_ns));
+        if now - started >= duration {
+            return Ok(series);
         }
     }
 }
@@ -99,57 +120,14 @@ fn clock_cost_ns() -> u64 {
     smallest.min().unwrap_or(0)
 }
 
-/// A histogram in ps, so that a nanosecond still has three digits.
-struct Samples {
-    histogram: Histogram<u64>,
-}
-
-impl Samples {
-    fn new() -> anyhow::Result<Samples> {
-        Ok(Samples { histogram: Histogram::new_with_bounds(1, 1_000_000_000_000, 3)? })
-    }
-
-    fn record_ps(&mut self, ps: u64) {
-        self.histogram.saturating_record(ps);
-    }
-
-    fn numbers(&self) -> Numbers {
-        let ns = |quantile: f64| self.histogram.value_at_quantile(quantile) as f64 / 1000.0;
-        let mean_ns = self.histogram.mean() / 1000.0;
-        Numbers {
-            count: self.histogram.len(),
-            min: self.histogram.min() as f64 / 1000.0,
-            p50: ns(0.5),
-            p90: ns(0.9),
-            p99: ns(0.99),
-            p999: ns(0.999),
-            max: self.histogram.max() as f64 / 1000.0,
-            rate_per_s: if mean_ns > 0.0 { 1e9 / mean_ns } else { 0.0 },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_ns_with_their_fractions() {
-        let mut samples = Samples::new().unwrap();
-        for ps in [1500, 1500, 1500, 9000] {
-            samples.record_ps(ps);
-        }
-        let numbers = samples.numbers();
-        assert_eq!(numbers.count, 4);
-        assert!((numbers.p50 - 1.5).abs() < 0.01, "{numbers:?}");
-        assert!((numbers.max - 9.0).abs() < 0.01, "{numbers:?}");
-        assert!((numbers.rate_per_s - 1e9 / 3.375).abs() < 1e6, "{numbers:?}");
-    }
-
-    #[test]
     fn the_first_error_ends_a_measurement() {
         let mut calls = 0;
-        let result = measure(Effort::QUICK, || {
+        let result = measure("broken", Duration::from_millis(1), || {
             calls += 1;
             anyhow::ensure!(calls < 10, "broken");
             Ok(())

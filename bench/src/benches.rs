@@ -1,0 +1,30 @@
+//! All benches in one place: the command line, `all`, the quick tests and the report are made from this table.
+
+use crate::measure::Effort;
+use crate::read;
+use crate::report::Report;
+
+/// One bench.
+#[derive(Clone, Copy)]
+pub struct Bench {
+    /// As on the command line.
+    pub name: &'static str,
+    /// One line for a list.
+    pub about: &'static str,
+    /// About how long a full run takes, in seconds.
+    pub full_s: u32,
+    /// Runs it. A bench that can't run here returns [`Report::skipped`].
+    pub run: fn(Effort) -> anyhow::Result<Report>,
+}
+
+/// In the order of `lattice-bench all`: one line each.
+#[rustfmt::skip]
+pub const BENCHES: &[Bench] = &[
+    Bench { name: "read", about: "reads from the segment, by handle and by key, quiet and beside a full-speed writer", full_s: 30, run: read::run },
+];
+
+/// The bench of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Bench> {
+    BENCHES.iter().find(|bench| bench.name == name)
+}
