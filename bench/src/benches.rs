@@ -3,6 +3,7 @@
 use crate::measure::Effort;
 use crate::read;
 use crate::report::Report;
+use crate::visible;
 
 /// One bench.
 #[derive(Clone, Copy)]
@@ -21,6 +22,7 @@ pub struct Bench {
 #[rustfmt::skip]
 pub const BENCHES: &[Bench] = &[
     Bench { name: "read", about: "reads from the segment, by handle and by key, quiet and beside a full-speed writer", full_s: 30, run: read::run },
+    Bench { name: "visible", about: "from a write on host A until an application on host B sees it; AF_XDP between namespaces", full_s: 40, run: visible::run },
 ];
 
 /// The bench of a name.

@@ -5,6 +5,7 @@
 //!        │
 //!        ├─ benches  the table of all of them
 //!        ├─ read     reads from the segment: by handle, by key, quiet and under a full-speed writer
+//!        ├─ visible  from a write on one host until an application on another sees it
 //!        │
 //!        v
 //!   measure ──> Series (HDR histogram) ──> Row {series, limit, rivals, budgets} ──> Report ──> table, JSON
@@ -17,7 +18,9 @@ pub mod benches;
 pub mod budget;
 pub mod machine;
 pub mod measure;
+pub mod raw;
 pub mod read;
 pub mod report;
 pub mod series;
 pub mod table;
+pub mod visible;

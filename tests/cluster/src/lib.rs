@@ -17,6 +17,8 @@
 //!   │                   reordering, cuts: `fault::Faults`)                    │
 //!   └──────────────────────────── netns lattice-PID-N-switch ─────────────────┘
 //!
+//!   Fabric::Wire: two hosts whose eth0 are the two ends of one veth pair; no switch (benches).
+//!
 //!   Fabric::Loopback, without root: 127.x.y.1, .2, .3; every ordered pair of hosts has an address of its own that the
 //!   relay (`relay`) owns, so that the same faults and cuts work there too.
 //! ```

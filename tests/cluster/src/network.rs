@@ -1,9 +1,10 @@
 //! The network that joins the hosts of a cluster: made from their plans, unkind on request, removed on drop.
 //!
-//! See the picture in the crate's documentation. The three fabrics behave alike towards a test; what they can do differs:
+//! See the picture in the crate's documentation. The fabrics behave alike towards a test; what they can do differs:
 //!
 //! | fabric | needs | cut | loss, copies, reordering |
 //! |---|---|---|---|
+//! | [`Fabric::Wire`] | root | no | no |
 //! | [`Fabric::Bridge`] | root | the link goes down, as when a cable is pulled | no |
 //! | [`Fabric::Switch`] | root | frames are dropped, the link stays up | yes, seeded |
 //! | [`Fabric::Loopback`] | nothing | frames are dropped | yes, seeded |
@@ -31,7 +32,9 @@ pub const MAX_HOSTS: usize = 15;
 /// What joins the hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fabric {
-    /// Namespaces joined by the kernel's bridge: the fastest, for healthy runs and for links that are cut.
+    /// Two namespaces joined by one veth pair and nothing between: the shortest way that frames can take, for benches.
+    Wire,
+    /// Namespaces joined by the kernel's bridge: for healthy runs and for links that are cut.
     Bridge,
     /// Namespaces joined by this process ([`crate::switch`]): for all faults.
     Switch,
@@ -49,6 +52,7 @@ pub struct Network {
 
 #[derive(Debug)]
 enum Joint {
+    Wire,
     Bridge { namespace: Namespace },
     Switch { switch: Switch, _namespace: Namespace },
     Loopback { relay: Relay },
@@ -60,13 +64,16 @@ impl Network {
         if plans.len() > MAX_HOSTS {
             bail!("{} hosts: more than {MAX_HOSTS}", plans.len());
         }
-        if fabric == Fabric::Bridge && faults != Faults::NONE {
-            bail!("the kernel's bridge has no faults: use Fabric::Switch");
+        if matches!(fabric, Fabric::Bridge | Fabric::Wire) && faults != Faults::NONE {
+            bail!("the kernel's own links have no faults: use Fabric::Switch");
         }
         let controls = Controls::new(plans.len(), faults);
         if fabric == Fabric::Loopback {
             let joint = Joint::Loopback { relay: Relay::start(plans, controls, seed)? };
             return Ok(Network { joint, hosts: Vec::new() });
+        }
+        if fabric == Fabric::Wire {
+            return Ok(Network { joint: Joint::Wire, hosts: make_wired_hosts(plans)? });
         }
         let middle = Namespace::create("switch")?;
         let hosts = plans
@@ -117,20 +124,20 @@ impl Network {
         self.set_cut(host, false)
     }
 
-    /// Puts other faults in force, from the next frame on. Fails on the kernel's bridge, which has none.
+    /// Puts other faults in force, from the next frame on. Fails on the kernel's own links, which have none.
     pub fn set_faults(&self, faults: Faults) -> Result<()> {
-        self.controls().context("the kernel's bridge has no faults: use Fabric::Switch")?.set_faults(faults);
+        self.controls().context("the kernel's own links have no faults: use Fabric::Switch")?.set_faults(faults);
         Ok(())
     }
 
-    /// What the forwarder did so far; nothing is known of the kernel's bridge.
+    /// What the forwarder did so far; nothing is known of the kernel's own links.
     pub fn counts(&self) -> Option<ForwardCounts> {
         self.controls().map(Controls::counts)
     }
 
     fn controls(&self) -> Option<&Controls> {
         match &self.joint {
-            Joint::Bridge { .. } => None,
+            Joint::Wire | Joint::Bridge { .. } => None,
             Joint::Switch { switch, .. } => Some(switch.controls()),
             Joint::Loopback { relay } => Some(relay.controls()),
         }
@@ -162,21 +169,50 @@ fn make_host(index: usize, plan: &HostPlan, middle: &Namespace) -> Result<Namesp
     let port = port_name(index);
     middle.ip(&format!(
         "link add {port} type veth peer name {HOST_INTERFACE} address {} netns {}",
-        mac(index).map(|byte| format!("{byte:02x}")).join(":"),
+        mac_text(index),
         namespace.name()
     ))?;
-    for (end, interface) in [(middle, port.as_str()), (&namespace, HOST_INTERFACE)] {
-        let done: io::Result<()> = end.enter(|| disable_checksum_offload(interface))?;
-        done.with_context(|| format!("can't switch off checksum offload of {interface}"))?;
-        end.ip(&format!("link set {interface} up"))?;
+    bring_up(middle, &port)?;
+    bring_up(&namespace, HOST_INTERFACE)?;
+    set_address(&namespace, plan)?;
+    Ok(namespace)
+}
+
+/// Makes two hosts whose interfaces are the two ends of one pair.
+fn make_wired_hosts(plans: &[HostPlan]) -> Result<Vec<Namespace>> {
+    let [left, right] = plans else { bail!("a wire has two ends, not {}", plans.len()) };
+    let hosts = [Namespace::create(&left.name)?, Namespace::create(&right.name)?];
+    hosts[0].ip(&format!(
+        "link add {HOST_INTERFACE} address {} type veth peer name {HOST_INTERFACE} address {} netns {}",
+        mac_text(0),
+        mac_text(1),
+        hosts[1].name()
+    ))?;
+    for (host, plan) in hosts.iter().zip(plans) {
+        bring_up(host, HOST_INTERFACE)?;
+        set_address(host, plan)?;
     }
+    Ok(hosts.into())
+}
+
+/// Lets an interface carry frames.
+fn bring_up(namespace: &Namespace, interface: &str) -> Result<()> {
+    let done: io::Result<()> = namespace.enter(|| disable_checksum_offload(interface))?;
+    done.with_context(|| format!("can't switch off checksum offload of {interface}"))?;
+    namespace.ip(&format!("link set {interface} up")).map(drop)
+}
+
+fn mac_text(host: usize) -> String {
+    mac(host).map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn set_address(namespace: &Namespace, plan: &HostPlan) -> Result<()> {
     let (prefix_bits, flags) = match plan.address {
         IpAddr::V4(_) => (24, ""),
         // Without duplicate address detection the address can be bound at once.
         IpAddr::V6(_) => (64, "nodad"),
     };
-    namespace.ip(&format!("address add {}/{prefix_bits} dev {HOST_INTERFACE} {flags}", plan.address))?;
-    Ok(namespace)
+    namespace.ip(&format!("address add {}/{prefix_bits} dev {HOST_INTERFACE} {flags}", plan.address)).map(drop)
 }
 
 /// Joins all switch-side ends by a bridge that forwards from the first moment: no spanning tree, no listening delay.
