@@ -1,7 +1,8 @@
 # Latticed's front door. Every target installs what it needs first (scripts/deps.sh).
 #
 #   make demo     three hosts, one state, a partition, and the proof that nothing was lost
-#   make test     every test: workspace, real clusters, fuzz corpora, loom, model checking, simulator, bug zoo
+#   make test     every test: workspace, real clusters, fuzz corpora, loom, model checking, instruction counts, simulator, bug zoo
+#   make instructions   what each step of a read or write takes; fails when one takes 5 % more than bench/instructions.toml
 #   make sim      2,000 seeded worlds (SEEDS=n, FIRST=n)
 #   make zoo      planted bugs, each of which the tests must find
 #   make model    exhaustive model checking of the replication rules, the larger bounds
@@ -26,7 +27,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test sim zoo model fuzz mutants soak bench check fmt
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench check fmt
 
 deps:
 	@scripts/deps.sh
@@ -46,7 +47,11 @@ test: deps
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
 	cargo test --release -p lattice-model --test exhaustive -- --nocapture
-	@$(MAKE) --no-print-directory sim zoo
+	@$(MAKE) --no-print-directory instructions sim zoo
+
+# What each step of a read or write takes, in instructions: exact on any machine, compared with bench/instructions.toml.
+instructions: deps
+	cargo run --release -p lattice-instructions -- check
 
 # Seeded worlds around the production engine; `lattice-sim replay` shows one of them.
 sim: deps

@@ -16,6 +16,7 @@ libelf-dev    /usr/include/libelf.h
 zlib1g-dev    /usr/include/zlib.h
 libbpf-dev    /usr/include/bpf/bpf_helpers.h
 iproute2      ip
+valgrind      valgrind
 LIST
 }
 
