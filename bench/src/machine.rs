@@ -1,6 +1,7 @@
 //! The machine under a measurement: what it is, and how much of it was taken away meanwhile.
 
 use std::fs;
+use std::process::Command;
 use std::thread::available_parallelism;
 
 use serde_json::{Value, json};
@@ -35,21 +36,38 @@ impl CpuTicks {
     }
 }
 
-/// What a reader of the report needs to know about the machine.
+/// What a reader of the report needs to know about the machine and the program.
 #[must_use]
 pub fn describe() -> Value {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown", |(_, model)| model.trim());
+    let cpu_field = |name: &str| {
+        let line =
+            cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|field| field.trim() == name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+    };
+    let is_virtual =
+        cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory_kib = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
     json!({
-        "cpu": model,
+        "cpu": cpu_field("model name").unwrap_or_else(|| "unknown".into()),
         "cores": available_parallelism().map_or(1, usize::from),
+        "memory_gib": (memory_kib as f64 / 1024.0 / 1024.0).round(),
+        "virtual": is_virtual,
         "kernel": kernel.trim(),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+        "rustc": env!("LATTICE_RUSTC"),
+        "commit": git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into()),
+        // Without git nobody knows: then neither true nor false.
+        "tree_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
     })
+}
+
+/// What git says about the sources of this program, where both are still there.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! `lattice-bench`: runs one bench, or all of them, and prints a table or JSON.
 
+use anyhow::ensure;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use lattice_bench::benches::{BENCHES, Bench, find};
-use lattice_bench::machine::{self, CpuTicks};
+use lattice_bench::machine;
 use lattice_bench::measure::Effort;
-use lattice_bench::report::Report;
+use lattice_bench::runner::run_all;
 use lattice_bench::table::table;
 
 #[derive(Parser)]
@@ -20,6 +21,9 @@ struct Args {
     /// A few milliseconds instead of seconds: to see that it runs, not to measure.
     #[arg(long)]
     quick: bool,
+    /// Repeat, and show of each row the run with the median p50 and the spread of all.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    runs: u16,
 }
 
 fn names() -> Vec<&'static str> {
@@ -30,15 +34,16 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if args.name == "list" {
         for bench in BENCHES {
-            println!("{:<12} {}", bench.name, bench.about);
+            println!("{:<12} {} (about {} s)", bench.name, bench.about, bench.full_s);
         }
         return Ok(());
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let benches: Vec<&Bench> = find(&args.name).map_or(BENCHES.iter().collect(), |bench| vec![bench]);
-    let mut reports = Vec::new();
-    for bench in benches {
-        reports.push(run(bench, effort)?);
+    let machine = machine::describe();
+    let mut reports = run_all(&benches, effort, args.runs.into(), |line| eprintln!("{line}"));
+    for report in &mut reports {
+        report.note("machine", machine.clone());
     }
     if args.json {
         for report in &reports {
@@ -47,13 +52,8 @@ fn main() -> anyhow::Result<()> {
     } else {
         print!("{}", table(&reports));
     }
+    let failed: Vec<&str> =
+        reports.iter().filter(|report| report.failed.is_some()).map(|report| report.bench.as_str()).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
-}
-
-fn run(bench: &Bench, effort: Effort) -> anyhow::Result<Report> {
-    let before = CpuTicks::now();
-    let mut report = (bench.run)(effort)?;
-    report.note("machine", machine::describe());
-    report.note("steal_percent", before.steal_percent_until(CpuTicks::now()).into());
-    Ok(report)
 }

@@ -194,6 +194,8 @@ pub struct Report {
     pub bench: String,
     /// Why it could not run here; then there are no rows.
     pub skipped: Option<String>,
+    /// Why it broke off.
+    pub failed: Option<String>,
     /// All that was measured. The first row is the headline unless another was named.
     pub rows: Vec<Row>,
     headline: usize,
@@ -205,13 +207,19 @@ impl Report {
     /// A report without rows yet.
     #[must_use]
     pub fn new(bench: impl Into<String>, setup: Value) -> Report {
-        Report { bench: bench.into(), skipped: None, rows: Vec::new(), headline: 0, setup }
+        Report { bench: bench.into(), skipped: None, failed: None, rows: Vec::new(), headline: 0, setup }
     }
 
     /// The report of a bench that can't run here.
     #[must_use]
     pub fn skipped(bench: impl Into<String>, why: impl Into<String>) -> Report {
         Report { skipped: Some(why.into()), ..Report::new(bench, json!({})) }
+    }
+
+    /// The report of a bench that broke off.
+    #[must_use]
+    pub fn failed(bench: impl Into<String>, why: impl Into<String>) -> Report {
+        Report { failed: Some(why.into()), ..Report::new(bench, json!({})) }
     }
 
     /// Adds a row.
@@ -245,8 +253,10 @@ impl Report {
             Some(row) => row.to_map(&self.bench),
             None => Map::from_iter([("bench".to_owned(), self.bench.as_str().into())]),
         };
-        if let Some(why) = &self.skipped {
-            map.insert("skipped".into(), why.as_str().into());
+        for (name, why) in [("skipped", &self.skipped), ("failed", &self.failed)] {
+            if let Some(why) = why {
+                map.insert(name.into(), why.as_str().into());
+            }
         }
         // The headline's own setup is found in its row; here stands what holds for all, and what the headline adds.
         let mut setup = self.setup.clone();

@@ -46,10 +46,11 @@ pub fn table(reports: &[Report]) -> String {
         "", "p50", "p99", "p99.9", "max", "rate", "limit p50", "ratio"
     );
     for report in reports {
-        match &report.skipped {
-            Some(why) => drop(writeln!(text, "{}: skipped: {why}", report.bench)),
-            None => drop(writeln!(text, "{}", report.bench)),
-        }
+        let _ = match (&report.skipped, &report.failed) {
+            (Some(why), _) => writeln!(text, "{}: skipped: {why}", report.bench),
+            (None, Some(why)) => writeln!(text, "{}: FAILED: {why}", report.bench),
+            (None, None) => writeln!(text, "{}", report.bench),
+        };
         for row in &report.rows {
             let _ = writeln!(text, "{}", line(row, name_columns));
         }
