@@ -28,7 +28,9 @@ impl CounterEntry {
         self.increments == 0 && self.decrements == 0
     }
 
-    fn join(self, other: Self) -> Self {
+    /// The least entry that has all of both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
         if zoo!(CounterTakesLatest) {
             return other;
         }
@@ -36,6 +38,51 @@ impl CounterEntry {
             increments: self.increments.max(other.increments),
             decrements: self.decrements.max(other.decrements),
         }
+    }
+}
+
+/// A [`CounterEntry`] whose sums fit 64 bits, as nearly all do: half the memory for whoever keeps many of them.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct NarrowEntry {
+    /// The sum of its positive adds.
+    pub increments: u64,
+    /// The sum of the magnitudes of its negative adds.
+    pub decrements: u64,
+}
+
+impl NarrowEntry {
+    /// The same entry, if it fits.
+    pub fn new(entry: CounterEntry) -> Option<Self> {
+        let increments = u64::try_from(entry.increments).ok()?;
+        Some(Self { increments, decrements: u64::try_from(entry.decrements).ok()? })
+    }
+
+    /// The least entry that has all of both: [`CounterEntry::join`].
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        if zoo!(CounterTakesLatest) {
+            return other;
+        }
+        Self {
+            increments: self.increments.max(other.increments),
+            decrements: self.decrements.max(other.decrements),
+        }
+    }
+
+    /// The entry after a further add of `amount`, if it fits.
+    pub fn add(self, amount: i64) -> Option<Self> {
+        let magnitude = amount.unsigned_abs();
+        if amount < 0 {
+            Some(Self { decrements: self.decrements.checked_add(magnitude)?, ..self })
+        } else {
+            Some(Self { increments: self.increments.checked_add(magnitude)?, ..self })
+        }
+    }
+}
+
+impl From<NarrowEntry> for CounterEntry {
+    fn from(entry: NarrowEntry) -> Self {
+        Self { increments: u128::from(entry.increments), decrements: u128::from(entry.decrements) }
     }
 }
 
@@ -107,8 +154,7 @@ impl Counter {
         actor: ActorId,
         entry: CounterEntry,
     ) -> Option<(CounterEntry, CounterEntry)> {
-        // A linear scan: a counter has as many entries as nodes that ever wrote it, a handful.
-        let at = self.entries.iter().position(|(own, _)| *own >= actor).unwrap_or(self.entries.len());
+        let at = self.entries.partition_point(|(own, _)| *own < actor);
         let (old, new) = match self.entries.get_mut(at) {
             Some((own, current)) if *own == actor => {
                 let old = *current;
@@ -132,12 +178,19 @@ impl Counter {
 
     /// What `actor` did; zero if nothing.
     pub fn entry(&self, actor: ActorId) -> CounterEntry {
-        self.entries.iter().find(|(own, _)| *own == actor).map(|(_, entry)| *entry).unwrap_or_default()
+        let found = self.entries.binary_search_by_key(&actor, |(own, _)| *own);
+        found.ok().and_then(|at| self.entries.get(at)).map(|(_, entry)| *entry).unwrap_or_default()
     }
 
     /// What each actor did, ascending by actor.
     pub fn entries(&self) -> impl Iterator<Item = (ActorId, CounterEntry)> {
         self.entries.iter().copied()
+    }
+
+    /// The first entry of an actor after `after`, or the first of all.
+    pub fn next_entry(&self, after: Option<ActorId>) -> Option<(ActorId, CounterEntry)> {
+        let at = after.map_or(0, |after| self.entries.partition_point(|(own, _)| *own <= after));
+        self.entries.get(at).copied()
     }
 
     /// Joins the full state of another replica.
@@ -171,6 +224,36 @@ mod tests {
         let mut counter = Counter::new();
         assert_eq!(counter.add(actor(1), 0), CounterEntry::default());
         assert_eq!(counter.entries().count(), 0);
+    }
+
+    #[test]
+    fn entries_are_visited_in_order_from_wherever() {
+        let mut counter = Counter::new();
+        for node in (1..=20).rev() {
+            counter.add(actor(node), i64::from(node));
+        }
+        let mut visited = Vec::new();
+        let mut last = None;
+        while let Some((next, entry)) = counter.next_entry(last) {
+            visited.push((next, entry));
+            last = Some(next);
+        }
+        assert!(visited.iter().copied().eq(counter.entries()) && visited.len() == 20);
+        assert!(visited.iter().all(|(actor, entry)| counter.entry(*actor) == *entry));
+        assert_eq!(counter.next_entry(Some(actor(7))).map(|(next, _)| next), Some(actor(8)));
+    }
+
+    #[test]
+    fn narrow_entries_are_entries_as_far_as_they_fit() {
+        let wide = |increments, decrements| CounterEntry { increments, decrements };
+        let narrow = |increments, decrements| NarrowEntry { increments, decrements };
+        let most = u128::from(u64::MAX);
+        assert_eq!(NarrowEntry::new(wide(most, 3)), Some(narrow(u64::MAX, 3)));
+        assert_eq!((NarrowEntry::new(wide(most + 1, 0)), NarrowEntry::new(wide(0, most + 1))), (None, None));
+        assert_eq!(narrow(5, 1).join(narrow(2, 7)), narrow(5, 7));
+        assert_eq!(CounterEntry::from(narrow(5, 7)), wide(5, 1).join(wide(2, 7)));
+        assert_eq!((narrow(5, 1).add(2), narrow(5, 1).add(-2)), (Some(narrow(7, 1)), Some(narrow(5, 3))));
+        assert_eq!((narrow(u64::MAX, 0).add(1), narrow(0, u64::MAX).add(i64::MIN)), (None, None));
     }
 
     #[test]

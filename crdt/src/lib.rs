@@ -37,7 +37,7 @@ mod set;
 mod store;
 mod vector;
 
-pub use counter::{Counter, CounterEntry};
+pub use counter::{Counter, CounterEntry, NarrowEntry};
 pub use dot::{ActorId, Dot};
 pub use dot_set::DotSet;
 pub use flag::{DISABLE_ELEMENT, ENABLE_ELEMENT, Flag, Wins};

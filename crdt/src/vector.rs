@@ -175,6 +175,30 @@ impl VersionVector {
         self.clocks.get(at).map(|(_, clock)| clock)
     }
 
+    /// Where an actor's clock is: for runs of operations of one actor, to find it once. It stays good until an actor is
+    /// added; every use checks.
+    pub fn place(&self, actor: ActorId) -> Option<usize> {
+        self.find(actor).ok()
+    }
+
+    /// Whether `dot` is the next operation of the actor at `place`, whose operations have come without a gap.
+    #[inline]
+    pub fn is_next(&self, place: usize, dot: Dot) -> bool {
+        self.clocks.get(place).is_some_and(|(actor, clock)| {
+            *actor == dot.actor && clock.ranges.is_empty() && clock.contiguous.checked_add(1) == Some(dot.seq)
+        })
+    }
+
+    /// Covers `dot` if it [is next](Self::is_next); false if it is not, and then nothing was covered.
+    #[inline]
+    pub fn cover_next(&mut self, place: usize, dot: Dot) -> bool {
+        let is_next = self.is_next(place, dot);
+        if let Some((_, clock)) = self.clocks.get_mut(place).filter(|_| is_next) {
+            clock.contiguous = dot.seq;
+        }
+        is_next
+    }
+
     /// What [`cover`](Self::cover) would say, without covering.
     ///
     /// # Errors
@@ -197,12 +221,8 @@ impl VersionVector {
     /// [`VectorError`] if that needs a new actor or a new range over the limit; then nothing was covered.
     pub fn cover(&mut self, dot: Dot) -> Result<bool, VectorError> {
         // The common case first: the next operation of a known actor that has no gaps.
-        if let Ok(at) = self.find(dot.actor) {
-            let clock = &mut self.clocks[at].1;
-            if clock.ranges.is_empty() && clock.contiguous.checked_add(1) == Some(dot.seq) {
-                clock.contiguous = dot.seq;
-                return Ok(true);
-            }
+        if self.place(dot.actor).is_some_and(|place| self.cover_next(place, dot)) {
+            return Ok(true);
         }
         let new = self.check(dot)?;
         if new {

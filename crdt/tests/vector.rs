@@ -57,8 +57,15 @@ proptest! {
                 Step::Cover(dot) => {
                     let before = vector.clone();
                     let checked = vector.check(dot);
+                    let mut in_run = vector.clone();
+                    let place = vector.place(dot.actor);
+                    let is_next = place.is_some_and(|place| in_run.cover_next(place, dot));
+                    let clock = before.clock(dot.actor);
+                    let gapless = clock.is_some_and(|clock| clock.ranges().is_empty());
+                    prop_assert_eq!(is_next, gapless && before.contiguous(dot.actor) + 1 == dot.seq);
                     let covered = vector.cover(dot);
                     prop_assert_eq!(checked, covered);
+                    prop_assert_eq!(&in_run, if is_next { &vector } else { &before });
                     match covered {
                         Ok(new) => {
                             prop_assert_eq!(new, dot.seq > 0 && model.insert(dot));

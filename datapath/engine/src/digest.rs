@@ -20,20 +20,21 @@ fn key_base(key_hash: u64, kind: Kind) -> u64 {
     mix(key_hash, kind as u64)
 }
 
-/// What a digest gains when one actor's entry of a counter goes from `old` to `new`. What the two atoms have in common
-/// is computed once: this runs for every increment.
+/// What a digest gains when one actor's entry of a counter goes from `old` to `new`. The atom of an entry is a multilinear
+/// hash of its four words (Carter and Wegman, "Universal Classes of Hash Functions", JCSS 1979) with the actor's place as its
+/// multiplier. So it costs one mixing and a few products, which matters, for it runs with every increment; and an entry of
+/// nothing is no atom.
+#[inline]
 pub(crate) fn counter_change(key_hash: u64, actor: ActorId, old: CounterEntry, new: CounterEntry) -> u64 {
-    let base = mix(key_base(key_hash, Kind::Counter), actor.as_u64());
-    counter_atom(base, new).wrapping_sub(counter_atom(base, old))
+    let place = mix(key_hash ^ Kind::Counter as u64, actor.as_u64()) | 1;
+    place.wrapping_mul(words_of(new).wrapping_sub(words_of(old)))
 }
 
-/// The atom of one actor's entry of a counter; an entry of nothing is no atom.
-fn counter_atom(base: u64, entry: CounterEntry) -> u64 {
-    if entry.increments == 0 && entry.decrements == 0 {
-        return 0;
-    }
-    let up = mix(base, entry.increments as u64) ^ ((entry.increments >> 64) as u64);
-    mix(up, entry.decrements as u64) ^ ((entry.decrements >> 64) as u64).rotate_left(17)
+#[inline]
+fn words_of(entry: CounterEntry) -> u64 {
+    let low = (entry.increments as u64).wrapping_add((entry.decrements as u64).wrapping_mul(K[0]));
+    let (up, down) = ((entry.increments >> 64) as u64, (entry.decrements >> 64) as u64);
+    low.wrapping_add(up.wrapping_mul(K[1])).wrapping_add(down.wrapping_mul(K[2]))
 }
 
 /// The atom of a register.
@@ -92,8 +93,8 @@ mod tests {
             vector_digest(&vector(&[(6, 7)])),
         ];
         let published = [
-            6_271_068_447_735_188_481,
-            9_911_949_065_225_488_748,
+            4_638_125_471_418_950_583,
+            13_044_517_418_695_732_613,
             3_241_736_452_487_930_089,
             9_517_522_768_959_316_442,
             10_086_431_330_921_522_570,

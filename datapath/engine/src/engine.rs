@@ -400,6 +400,8 @@ pub(crate) fn sources(config: &EngineConfig) -> usize {
 /// Records that one operation may take: an element has at most a dot of each actor, and what does not fit beside the
 /// element in one record goes into records before it.
 const MIN_BURST_OPS: usize = 8;
+/// A key remembers its record in the burst in 16 bits.
+const MAX_BURST_OPS: usize = u16::MAX as usize - 1;
 const _: () = assert!(MIN_BURST_OPS > MAX_ACTORS.div_ceil(MAX_DOTS_PER_RECORD) + 1);
 
 fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {
@@ -424,6 +426,9 @@ fn check(config: &EngineConfig) -> Result<(), EngineConfigError> {
             limits.max_burst_ops,
             "must be at least 8: one operation may take as many records",
         );
+    }
+    if limits.max_burst_ops > MAX_BURST_OPS {
+        return limit("max_burst_ops", limits.max_burst_ops, "must be at most 65534");
     }
     if !limits.log_records.is_power_of_two() {
         return limit("log_records", limits.log_records, "must be a power of two");

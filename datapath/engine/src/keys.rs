@@ -1,22 +1,23 @@
 //! The keys of a shard: their values, who touched them last, and what of them is to be published.
 //!
 //! ```text
-//!   hash ──> index (hashbrown) ──> position ──> KeyEntry { key, kind, value, touches, cell, … }
+//!   hash ──> index (hashbrown) ──> position ──> chunk, KeyEntry in it (entry.rs)
 //!                                   stable: a key never moves, so a walk can visit positions in
 //!                                   slices while the shard goes on changing
 //! ```
+//!
+//! Entries lie in chunks that never grow, so that a further key moves none, and no memory is held in reserve for more than one.
 //!
 //! A key that is dropped leaves its position vacant for the next new key. A walk may miss that one: its operations are
 //! younger than the walk's C.
 //!
 //! Every change of a value goes through the functions here, because each of them also keeps the state digest.
 
+use crate::actors::{Actors, Who};
 use crate::digest;
+use crate::entry::{Hashed, KeyEntry, Value};
 use hashbrown::HashTable;
-use lattice_crdt::{
-    ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Hlc, Kind, Register, VersionVector, Wins,
-};
-use lattice_wire::Op;
+use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, Wins};
 use std::collections::VecDeque;
 use xxhash_rust::xxh64::xxh64;
 
@@ -25,124 +26,12 @@ pub(crate) fn key_hash(key: &[u8]) -> u64 {
     xxh64(key, 0)
 }
 
-/// A key's value; its kind says which.
-pub(crate) enum Value {
-    Counter(Counter),
-    Flag(Flag),
-    Register(Register),
-    Set(AwSet),
-}
-
-impl Value {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Counter => Value::Counter(Counter::new()),
-            Kind::FlagEnableWins | Kind::FlagDisableWins => Value::Flag(Flag::new()),
-            Kind::Register => Value::Register(Register::new()),
-            Kind::Set => Value::Set(AwSet::new()),
-        }
-    }
-
-    /// The add-wins store in it, if it is one.
-    pub(crate) fn dots_mut(&mut self) -> Option<&mut dyn DotStore> {
-        match self {
-            Value::Flag(flag) => Some(flag),
-            Value::Set(set) => Some(set),
-            Value::Counter(_) | Value::Register(_) => None,
-        }
-    }
-
-    /// See [`Value::dots_mut`].
-    pub(crate) fn dots(&self) -> Option<&dyn DotStore> {
-        match self {
-            Value::Flag(flag) => Some(flag),
-            Value::Set(set) => Some(set),
-            Value::Counter(_) | Value::Register(_) => None,
-        }
-    }
-}
-
-impl Value {
-    /// The delta of a counter that carries everything `actor` ever added: cumulative, so it stands for all before it.
-    pub(crate) fn counter_op(&self, actor: ActorId) -> Op<'static> {
-        let Value::Counter(counter) = self else { return Op::Noop };
-        let CounterEntry { increments, decrements } = counter.entry(actor);
-        Op::Counter { increments, decrements }
-    }
-}
-
-/// One key.
-pub(crate) struct KeyEntry {
-    pub(crate) kind: Kind,
-    pub(crate) hash: u64,
-    pub(crate) key: Box<[u8]>,
-    pub(crate) value: Value,
-    /// The last seq of each actor that touched it: the filter of state syncs.
-    touches: Vec<Dot>,
-    /// The publisher's place for it, once it has one.
-    pub(crate) cell: Option<u32>,
-    /// It awaits publication.
-    dirty: bool,
-    /// Its record in the present burst, for coalescing.
-    pub(crate) burst_record: Option<u32>,
-    /// It waits in the list of keys that may be empty.
-    maybe_empty: bool,
-    /// The last full walk that named it, by the sync's id.
-    pub(crate) named_by: u32,
-}
-
-/// What a vacant position holds. No key is empty, so an empty one marks it.
-fn vacant() -> KeyEntry {
-    new_entry(0, Kind::Counter, &[])
-}
-
-fn new_entry(hash: u64, kind: Kind, key: &[u8]) -> KeyEntry {
-    KeyEntry {
-        kind,
-        hash,
-        key: key.into(),
-        value: Value::new(kind),
-        touches: Vec::new(),
-        cell: None,
-        dirty: false,
-        burst_record: None,
-        maybe_empty: false,
-        named_by: 0,
-    }
-}
-
-impl KeyEntry {
-    /// Remembers that `dot` touched this key.
-    pub(crate) fn touch(&mut self, dot: Dot) {
-        match self.touches.iter_mut().find(|t| t.actor == dot.actor) {
-            Some(touch) => touch.seq = touch.seq.max(dot.seq),
-            None => self.touches.push(dot),
-        }
-    }
-
-    pub(crate) fn touches(&self) -> &[Dot] {
-        &self.touches
-    }
-
-    /// Whether a peer with this *contiguous* knowledge may miss something of the key. Ranges must not count: an older
-    /// operation on the same key would be missed, and then covered.
-    pub(crate) fn is_news_to(&self, peer: &VersionVector) -> bool {
-        self.touches.iter().any(|t| t.seq > peer.contiguous(t.actor))
-    }
-}
-
-impl KeyEntry {
-    /// Whether it has no live dots and is of a kind that says by this that it is as if it had never been. What a
-    /// disable-wins flag or a counter says lies in its entries; a register can't be unset.
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.kind, Kind::Set | Kind::FlagEnableWins)
-            && self.value.dots().is_some_and(DotStore::is_empty)
-    }
-}
-
 /// All keys of a shard.
 pub(crate) struct Keys {
-    entries: Vec<KeyEntry>,
+    /// All but the last are full.
+    chunks: Vec<Vec<KeyEntry>>,
+    used: usize,
+    actors: Actors,
     vacant: Vec<Position>,
     /// Keys that were empty, or new, when they were put here; each once.
     maybe_empty: VecDeque<Position>,
@@ -155,16 +44,24 @@ pub(crate) struct Keys {
     element_bytes: Vec<u8>,
 }
 
+/// Entries in a chunk: 64 KiB of them.
+const CHUNK: usize = 512;
+/// Keys beyond which the index is made larger only when they have come.
+const MOST_EXPECTED: usize = 1 << 22;
+
 /// A position in the key table. Positions are stable for the engine's life.
 pub(crate) type Position = u32;
 
 impl Keys {
     pub(crate) fn new(expected: usize) -> Self {
         Self {
-            entries: Vec::with_capacity(expected.min(1 << 16)),
+            chunks: Vec::with_capacity(expected.min(MOST_EXPECTED).div_ceil(CHUNK)),
+            used: 0,
+            actors: Actors::default(),
             vacant: Vec::new(),
             maybe_empty: VecDeque::new(),
-            index: HashTable::with_capacity(expected.min(1 << 16)),
+            // In full from the start: growing would visit every key in the middle of one write.
+            index: HashTable::with_capacity(expected.min(MOST_EXPECTED)),
             state_digest: 0,
             dirty: Vec::with_capacity(4096),
             dirty_elements: Vec::with_capacity(4096),
@@ -173,12 +70,22 @@ impl Keys {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.vacant.len()
+        self.used - self.vacant.len()
     }
 
     /// The first position that was never used.
     pub(crate) fn end(&self) -> Position {
-        self.entries.len() as Position
+        self.used as Position
+    }
+
+    /// Who is who among the actors of touches and entries.
+    pub(crate) fn actors(&self) -> &Actors {
+        &self.actors
+    }
+
+    /// An actor with its number here.
+    pub(crate) fn who(&mut self, actor: ActorId) -> Who {
+        self.actors.who(actor)
     }
 
     pub(crate) fn state_digest(&self) -> u64 {
@@ -186,26 +93,33 @@ impl Keys {
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<&KeyEntry> {
-        self.entries.get(position as usize).filter(|entry| !entry.key.is_empty())
+        let chunk = self.chunks.get(position as usize / CHUNK)?;
+        chunk.get(position as usize % CHUNK).filter(|entry| !entry.is_vacant())
     }
 
     /// The entry of a position that this table handed out.
     pub(crate) fn entry_mut(&mut self, position: Position) -> &mut KeyEntry {
-        &mut self.entries[position as usize]
+        entry_mut(&mut self.chunks, position)
+    }
+
+    /// See [`Keys::entry_mut`].
+    #[inline]
+    pub(crate) fn entry(&self, position: Position) -> &KeyEntry {
+        &self.chunks[position as usize / CHUNK][position as usize % CHUNK]
     }
 
     pub(crate) fn find(&self, hash: u64, kind: Kind, key: &[u8]) -> Option<Position> {
         let same = |&p: &u32| {
-            let entry = &self.entries[p as usize];
-            entry.hash == hash && entry.kind == kind && *entry.key == *key
+            let entry = self.entry(p);
+            entry.hash == hash && entry.kind == kind && entry.key() == key
         };
         self.index.find(hash, same).copied()
     }
 
     /// The kind under which the key exists here, if under any.
     pub(crate) fn kind_of(&self, hash: u64, key: &[u8]) -> Option<Kind> {
-        let same = |&p: &u32| self.entries[p as usize].hash == hash && *self.entries[p as usize].key == *key;
-        self.index.find(hash, same).map(|&p| self.entries[p as usize].kind)
+        let same = |&p: &u32| self.entry(p).hash == hash && self.entry(p).key() == key;
+        self.index.find(hash, same).map(|&p| self.entry(p).kind)
     }
 
     /// Finds the key or makes it, empty.
@@ -213,28 +127,38 @@ impl Keys {
         if let Some(position) = self.find(hash, kind, key) {
             return position;
         }
-        let entry = new_entry(hash, kind, key);
         let position = match self.vacant.pop() {
             Some(position) => {
-                self.entries[position as usize] = entry;
+                let entry = self.entry_mut(position);
+                *entry = KeyEntry::new(hash, kind, key, entry.generation);
                 position
             }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() as Position - 1
-            }
+            None => self.append(KeyEntry::new(hash, kind, key, 0)),
         };
-        let entries = &self.entries;
-        self.index.insert_unique(hash, position, |&p| entries[p as usize].hash);
+        let chunks = &self.chunks;
+        let hash_of = |&p: &u32| chunks[p as usize / CHUNK][p as usize % CHUNK].hash;
+        self.index.insert_unique(hash, position, hash_of);
         self.note_if_empty(position);
         position
     }
 
+    /// Takes the next position that was never used.
+    fn append(&mut self, entry: KeyEntry) -> Position {
+        if self.used == self.chunks.len() * CHUNK {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(entry);
+        }
+        self.used += 1;
+        self.used as Position - 1
+    }
+
     /// Puts an empty key into the list of those that may be dropped.
     fn note_if_empty(&mut self, position: Position) {
-        let entry = &mut self.entries[position as usize];
-        if !entry.maybe_empty && entry.is_empty() {
-            entry.maybe_empty = true;
+        let entry = entry_mut(&mut self.chunks, position);
+        if !entry.is_maybe_empty() && entry.is_empty() {
+            entry.set_maybe_empty(true);
             self.maybe_empty.push_back(position);
         }
     }
@@ -242,7 +166,7 @@ impl Keys {
     /// The next of the keys that may be empty, taken from their list.
     pub(crate) fn next_maybe_empty(&mut self) -> Option<Position> {
         let position = self.maybe_empty.pop_front()?;
-        self.entries[position as usize].maybe_empty = false;
+        self.entry_mut(position).set_maybe_empty(false);
         Some(position)
     }
 
@@ -258,33 +182,41 @@ impl Keys {
 
     /// Whether the key awaits publication or the end of the burst.
     pub(crate) fn is_in_use(&self, position: Position) -> bool {
-        let entry = &self.entries[position as usize];
-        entry.dirty || entry.burst_record.is_some()
+        let entry = self.entry(position);
+        entry.is_dirty() || entry.burst_record().is_some()
     }
 
     /// Drops a key; returns what it was touched by. The caller has made sure that nothing refers to the position.
     pub(crate) fn drop_key(&mut self, position: Position) -> Vec<Dot> {
-        let entry = std::mem::replace(&mut self.entries[position as usize], vacant());
-        debug_assert!(entry.is_empty() && !entry.maybe_empty && !entry.dirty);
+        let entry = entry_mut(&mut self.chunks, position);
+        let vacant = KeyEntry::vacant(entry.generation.wrapping_add(1));
+        let entry = std::mem::replace(entry, vacant);
+        debug_assert!(entry.is_empty() && !entry.is_maybe_empty() && !entry.is_dirty());
         if let Ok(found) = self.index.find_entry(entry.hash, |&p| p == position) {
             found.remove();
         }
         self.vacant.push(position);
-        entry.touches
+        entry.touches(&self.actors).collect()
     }
 
+    /// Remembers that `dot` touched a key.
+    pub(crate) fn touch(&mut self, position: Position, dot: Dot) {
+        let who = self.actors.who(dot.actor);
+        entry_mut(&mut self.chunks, position).touch(&self.actors, who, dot.seq);
+    }
+
+    #[inline]
     fn mark(&mut self, position: Position) {
-        let entry = &mut self.entries[position as usize];
-        if !entry.dirty {
-            entry.dirty = true;
+        let entry = entry_mut(&mut self.chunks, position);
+        if !entry.is_dirty() {
+            entry.set_dirty(true);
             self.dirty.push(position);
         }
     }
 
     fn mark_element(&mut self, position: Position, element: &[u8]) {
         self.mark(position);
-        let entry = &self.entries[position as usize];
-        if entry.kind == Kind::Set {
+        if self.entry(position).kind == Kind::Set {
             self.dirty_elements.push((position, self.element_bytes.len() as u32, element.len() as u16));
             self.element_bytes.extend_from_slice(element);
         }
@@ -298,55 +230,70 @@ impl Keys {
         }
     }
 
-    /// Adds to this actor's own entry of a counter; returns the new cumulative entry.
-    pub(crate) fn counter_add(&mut self, position: Position, actor: ActorId, amount: i64) -> CounterEntry {
-        let entry = &mut self.entries[position as usize];
-        let Value::Counter(counter) = &mut entry.value else { return CounterEntry::default() };
-        let old = counter.entry(actor);
-        let new = counter.add(actor, amount);
-        self.replace_counter_atom(position, actor, old, new);
-        new
+    /// Adds to this actor's own entry of a counter.
+    pub(crate) fn counter_add(&mut self, position: Position, who: Who, amount: i64) {
+        let entry = entry_mut(&mut self.chunks, position);
+        let tallied = match &mut entry.value {
+            Value::Tally(tally) => tally.add(who, amount),
+            _ => None,
+        };
+        let (old, new) = match tallied {
+            Some((old, new)) => (old.into(), new.into()),
+            None => {
+                let Some(counter) = entry.value.unbounded(&self.actors) else { return };
+                (counter.entry(who.id), counter.add(who.id, amount))
+            }
+        };
+        self.counter_changed(position, who, old, new);
     }
 
-    /// Joins one actor's entry of a counter.
-    pub(crate) fn counter_join(&mut self, position: Position, actor: ActorId, theirs: CounterEntry) {
-        let entry = &mut self.entries[position as usize];
-        let Value::Counter(counter) = &mut entry.value else { return };
-        if let Some((old, new)) = counter.merge_entry(actor, theirs) {
-            self.replace_counter_atom(position, actor, old, new);
-        }
+    /// Joins one actor's entry of a counter, made by its operation `touch` (0: nobody knows which).
+    #[inline]
+    pub(crate) fn counter_join(&mut self, position: Position, who: Who, touch: u64, theirs: CounterEntry) {
+        let entry = entry_mut(&mut self.chunks, position);
+        let tallied = match &mut entry.value {
+            Value::Tally(tally) => tally.join(who, touch, theirs),
+            _ => None,
+        };
+        let (old, new) = match tallied {
+            Some((old, new)) if old == new => return,
+            Some((old, new)) => (old.into(), new.into()),
+            None => {
+                let Some(counter) = entry.value.unbounded(&self.actors) else { return };
+                let change = counter.merge_entry(who.id, theirs);
+                if touch > 0 {
+                    entry.touch(&self.actors, who, touch);
+                }
+                let Some(change) = change else { return };
+                change
+            }
+        };
+        self.counter_changed(position, who, old, new);
     }
 
-    fn replace_counter_atom(
-        &mut self,
-        position: Position,
-        actor: ActorId,
-        old: CounterEntry,
-        new: CounterEntry,
-    ) {
-        let hash = self.entries[position as usize].hash;
-        self.state_digest = self.state_digest.wrapping_add(digest::counter_change(hash, actor, old, new));
+    #[inline]
+    fn counter_changed(&mut self, position: Position, who: Who, old: CounterEntry, new: CounterEntry) {
+        let hash = self.entry(position).hash;
+        self.state_digest = self.state_digest.wrapping_add(digest::counter_change(hash, who.id, old, new));
         self.mark(position);
     }
 
     /// Writes a register if the stamp wins.
     pub(crate) fn register_set(&mut self, position: Position, hlc: Hlc, actor: ActorId, value: &[u8]) {
-        let entry = &mut self.entries[position as usize];
+        let entry = entry_mut(&mut self.chunks, position);
         let Value::Register(register) = &mut entry.value else { return };
-        let atom = |r: &Register| match (r.stamp(), r.get()) {
-            (Some(stamp), Some(bytes)) => digest::register_atom(entry.hash, stamp, bytes),
-            _ => 0,
-        };
-        let old = atom(register);
+        let Hashed { register, atom } = &mut register.value;
         if register.set(hlc, actor, value) {
-            self.state_digest = self.state_digest.wrapping_sub(old).wrapping_add(atom(register));
+            let new = digest::register_atom(entry.hash, (hlc, actor), value);
+            self.state_digest = self.state_digest.wrapping_sub(*atom).wrapping_add(new);
+            *atom = new;
             self.mark(position);
         }
     }
 
     /// Inserts a live dot of an element.
     pub(crate) fn insert_dot(&mut self, position: Position, element: &[u8], dot: Dot) {
-        let entry = &mut self.entries[position as usize];
+        let entry = entry_mut(&mut self.chunks, position);
         let Some(store) = entry.value.dots_mut() else { return };
         if store.insert(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
@@ -362,7 +309,7 @@ impl Keys {
     /// Takes a dot out of an element; of a flag, out of whichever side holds it: an operation on a flag supersedes
     /// what it saw on both.
     pub(crate) fn remove_dot(&mut self, position: Position, element: &[u8], dot: Dot) {
-        let entry = &mut self.entries[position as usize];
+        let entry = entry_mut(&mut self.chunks, position);
         let Some(store) = entry.value.dots_mut() else { return };
         let Some(element) = store.holder(element, dot) else { return };
         if store.remove(element, dot) {
@@ -388,7 +335,7 @@ impl Keys {
         covered_by_sender: &mut dyn FnMut(Dot) -> bool,
         admit: &mut dyn FnMut(Dot) -> bool,
     ) {
-        let entry = &mut self.entries[position as usize];
+        let entry = entry_mut(&mut self.chunks, position);
         let (hash, kind) = (entry.hash, entry.kind);
         let Some(store) = entry.value.dots_mut() else { return };
         let (mut delta, mut any) = (0u64, false);
@@ -410,11 +357,9 @@ impl Keys {
         !self.dirty.is_empty()
     }
 
-    /// Hands out what awaits publication and forgets it. The buffers come back through [`Keys::recycle`].
+    /// Hands out what awaits publication; whoever takes it clears the mark of each key. The buffers come back through
+    /// [`Keys::recycle`].
     pub(crate) fn take_unpublished(&mut self) -> Unpublished {
-        for &position in &self.dirty {
-            self.entries[position as usize].dirty = false;
-        }
         Unpublished {
             keys: std::mem::take(&mut self.dirty),
             elements: std::mem::take(&mut self.dirty_elements),
@@ -430,6 +375,12 @@ impl Keys {
         used.bytes.clear();
         (self.dirty, self.dirty_elements, self.element_bytes) = (used.keys, used.elements, used.bytes);
     }
+}
+
+/// Apart from the table's other parts, which are often borrowed beside it.
+#[inline]
+fn entry_mut(chunks: &mut [Vec<KeyEntry>], position: Position) -> &mut KeyEntry {
+    &mut chunks[position as usize / CHUNK][position as usize % CHUNK]
 }
 
 /// What awaits publication.

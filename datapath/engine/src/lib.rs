@@ -19,10 +19,12 @@
 #[macro_use]
 mod zoo;
 
+mod actors;
 mod burst;
 mod config;
 mod digest;
 mod engine;
+mod entry;
 mod gossip;
 mod keys;
 mod lane;
@@ -41,6 +43,7 @@ mod stats;
 mod sync_apply;
 mod sync_receive;
 mod sync_send;
+mod tally;
 mod walk;
 
 pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant, Storage};

@@ -122,10 +122,13 @@ impl<L: LogStore> Engine<L> {
     fn next_dot(&mut self, position: Position) -> Dot {
         self.next_seq += 1;
         let dot = Dot { actor: self.config.actor, seq: self.next_seq };
-        self.keys.entry_mut(position).touch(dot);
+        self.keys.touch(position, dot);
         // An own dot extends the contiguous part, so it opens no range; an own write must not fail for the number of
         // actors that others brought, so no limit is asked.
-        self.vector.cover_range(dot.actor, SeqRange { first: dot.seq, last: dot.seq });
+        let place = self.vector.place(dot.actor);
+        if !place.is_some_and(|place| self.vector.cover_next(place, dot)) {
+            self.vector.cover_range(dot.actor, SeqRange { first: dot.seq, last: dot.seq });
+        }
         // Whoever claimed to have removed it before it was given out, lied.
         self.pre_removed.remove(dot);
         dot
@@ -141,16 +144,18 @@ impl<L: LogStore> Engine<L> {
         if amount == 0 {
             return Applied { dot: None };
         }
-        if self.keys.entry_mut(position).burst_record.is_none() || !zoo!(CoalescingLosesIncrement) {
-            self.keys.counter_add(position, self.config.actor, amount);
+        let waiting = self.keys.entry(position).burst_record();
+        if waiting.is_none() || !zoo!(CoalescingLosesIncrement) {
+            let who = self.keys.who(self.config.actor);
+            self.keys.counter_add(position, who, amount);
         }
-        if let Some(record) = self.keys.entry_mut(position).burst_record {
+        if let Some(record) = waiting {
             self.stats.ops_coalesced += 1;
             return Applied { dot: Some(self.waiting_dot(record)) };
         }
         let dot = self.next_dot(position);
         let record = self.burst.push(position, Waiting::Counter);
-        self.keys.entry_mut(position).burst_record = Some(record);
+        self.keys.entry_mut(position).set_burst_record(Some(record));
         Applied { dot: Some(dot) }
     }
 
@@ -162,7 +167,7 @@ impl<L: LogStore> Engine<L> {
         let hlc = self.hlc;
         self.keys.register_set(position, hlc, self.config.actor, value);
         let value = self.burst.keep_bytes(value);
-        if let Some(record) = self.keys.entry_mut(position).burst_record {
+        if let Some(record) = self.keys.entry(position).burst_record() {
             self.stats.ops_coalesced += 1;
             if !zoo!(CoalescingKeepsFirst) {
                 self.burst.records[record as usize].what = Waiting::Register { hlc, value };
@@ -171,7 +176,7 @@ impl<L: LogStore> Engine<L> {
         }
         let dot = self.next_dot(position);
         let record = self.burst.push(position, Waiting::Register { hlc, value });
-        self.keys.entry_mut(position).burst_record = Some(record);
+        self.keys.entry_mut(position).set_burst_record(Some(record));
         Applied { dot: Some(dot) }
     }
 
@@ -305,12 +310,13 @@ impl<L: LogStore> Engine<L> {
     }
 
     pub(crate) fn log_burst(&mut self) {
+        let who = self.keys.who(self.config.actor);
         for i in 0..self.burst.records.len() {
             let waiting = self.burst.records[i];
             let entry = self.keys.entry_mut(waiting.key);
-            entry.burst_record = None;
+            entry.set_burst_record(None);
             let op = match waiting.what {
-                Waiting::Counter => entry.value.counter_op(self.config.actor),
+                Waiting::Counter => entry.value.counter_op(who),
                 Waiting::Register { hlc, value } => Op::Register { hlc, value: self.burst.bytes(value) },
                 Waiting::Add { element, superseded } => Op::Add {
                     element: self.burst.bytes(element),
@@ -321,7 +327,7 @@ impl<L: LogStore> Engine<L> {
                     removed: Dots::from(self.burst.dots(removed)),
                 },
             };
-            let record = Record { kind: entry.kind, key: &entry.key, op };
+            let record = Record { kind: entry.kind, key: entry.key(), op };
             let mut buffer = [0u8; MAX_RECORD_BYTES];
             // The limits checked in `apply` are those that MAX_RECORD_BYTES is computed from, so this encodes. Were it
             // not so, a record that says nothing keeps seqs and records in step.

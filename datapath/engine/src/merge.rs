@@ -123,7 +123,9 @@ impl<L: LogStore> Engine<L> {
         match &record.op {
             Op::Counter { increments, decrements } => {
                 let entry = CounterEntry { increments: *increments, decrements: *decrements };
-                self.keys.counter_join(key, dot.actor, entry);
+                let who = self.keys.who(dot.actor);
+                let touch = if zoo!(MergeLeavesNoTouch) { 0 } else { dot.seq };
+                return self.keys.counter_join(key, who, touch, entry);
             }
             Op::Register { hlc, value } => {
                 self.hlc = if zoo!(ClockNotObserved) { self.hlc } else { self.hlc.observe(*hlc) };
@@ -142,7 +144,7 @@ impl<L: LogStore> Engine<L> {
             Op::Noop => {}
         }
         if !zoo!(MergeLeavesNoTouch) {
-            self.keys.entry_mut(key).touch(dot);
+            self.keys.touch(key, dot);
         }
     }
 

@@ -4,13 +4,17 @@
 //! replicated like everything else; it waits in `Deferred` and is tried again every [`RETRY_NS`], so that a reader
 //! sees it as soon as there is room.
 
-use crate::keys::{Keys, Position, Value, wins};
+use crate::entry::Value;
+use crate::keys::{Keys, Position, wins};
 use crate::publisher::{Published, Publisher};
-use lattice_crdt::{DotStore, Kind};
+use lattice_crdt::Kind;
 use std::collections::BTreeSet;
 
 /// Period of new attempts at publishing what found no room, nanoseconds.
 const RETRY_NS: u64 = 100_000_000;
+
+/// How many keys ahead of the one that is published the publisher is told what is coming.
+const AHEAD: usize = 8;
 
 /// Publications that found no room: keys, and single elements of sets. Bounded by the state itself.
 #[derive(Default)]
@@ -57,23 +61,29 @@ pub(crate) fn publish<P: Publisher>(
         }
         deferred.waiting.insert((position, element.map(Into::into)));
     };
-    for &position in &work.keys {
+    for (at, &position) in work.keys.iter().enumerate() {
+        if let Some(cell) = work.keys.get(at + AHEAD).and_then(|&next| keys.entry(next).cell()) {
+            publisher.prefetch(cell);
+        }
         let entry = keys.entry_mut(position);
-        if entry.cell.is_none() && entry.is_empty() {
-            // There is nothing to show, and to wait for room would keep it from being dropped.
-            continue;
+        entry.set_dirty(false);
+        if entry.cell().is_none() {
+            if entry.is_empty() {
+                // There is nothing to show, and to wait for room would keep it from being dropped.
+                continue;
+            }
+            entry.set_cell(publisher.open(entry.kind, entry.hash, entry.key()));
         }
-        if entry.cell.is_none() {
-            entry.cell = publisher.open(entry.kind, entry.hash, &entry.key);
-        }
-        let published = match (entry.cell, &entry.value) {
+        let published = match (entry.cell(), &entry.value) {
             (None, _) => Published::Full,
-            (Some(cell), Value::Counter(counter)) => publisher.word(cell, counter.value_i64() as u64),
+            (Some(cell), Value::Tally(tally)) => publisher.word(cell, tally.value_i64() as u64),
+            (Some(cell), Value::Counter(counter)) => publisher.word(cell, counter.value.value_i64() as u64),
             (Some(cell), Value::Flag(flag)) => {
-                publisher.word(cell, u64::from(flag.is_enabled(wins(entry.kind))))
+                publisher.word(cell, u64::from(flag.value.is_enabled(wins(entry.kind))))
             }
             (Some(cell), Value::Register(register)) => {
-                register.get().map_or(Published::Visible, |bytes| publisher.bytes(cell, bytes))
+                let value = register.value.register.get();
+                value.map_or(Published::Visible, |bytes| publisher.bytes(cell, bytes))
             }
             // A set's elements follow one by one.
             (Some(_), Value::Set(_)) => Published::Visible,
@@ -83,13 +93,14 @@ pub(crate) fn publish<P: Publisher>(
         }
     }
     for (position, element) in work.elements() {
-        let entry = keys.entry_mut(position);
+        let entry = keys.entry(position);
         let Value::Set(set) = &entry.value else { continue };
-        let present = !set.dots(element).is_empty();
-        if entry.cell.is_none() && !present {
+        let present = set.value.contains(element);
+        if entry.cell().is_none() && !present {
             continue;
         }
-        let published = entry.cell.map_or(Published::Full, |cell| publisher.element(cell, element, present));
+        let published =
+            entry.cell().map_or(Published::Full, |cell| publisher.element(cell, element, present));
         if published == Published::Full {
             defer(position, Some(element));
         }

@@ -14,11 +14,15 @@ pub enum Published {
 /// A published segment, as the engine sees it. `Cell` is the publisher's own name for a key's place; the engine keeps
 /// one per key and hands it back, so that a publication needs no lookup.
 pub trait Publisher {
-    /// Finds or makes the place of a key. `None`: full.
+    /// Finds or makes the place of a key; never [`u32::MAX`]. `None`: full.
     fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32>;
     /// How many more keys [`Publisher::open`] has room for, as far as is known: local writes make no key beyond it.
     fn room(&self) -> usize {
         usize::MAX
+    }
+    /// A publication to this cell is about to come: a publisher may bring its memory closer.
+    fn prefetch(&self, cell: u32) {
+        let _ = cell;
     }
     /// Publishes a value of one word: a counter as `i64` bits, a flag as 0 or 1.
     fn word(&mut self, cell: u32, value: u64) -> Published;

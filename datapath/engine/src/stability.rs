@@ -116,13 +116,13 @@ impl<L: LogStore> Engine<L> {
 
     fn may_drop(&self, position: Position) -> bool {
         let Some(entry) = self.keys.get(position) else { return false };
-        let everywhere = |touch: &Dot| {
+        let everywhere = |touch: Dot| {
             let members = self.lanes.iter().filter(|lane| !lane.forgotten).map(|lane| &lane.stable);
             members.chain([self.stable()]).all(|stable| touch.seq <= stable.contiguous(touch.actor))
         };
         entry.is_empty()
             && !self.keys.is_in_use(position)
-            && entry.touches().iter().all(everywhere)
+            && entry.touches(self.keys.actors()).all(everywhere)
             && !self.deferred.holds(position)
             && !self.pre_removed.iter().any(|(_, at)| at.key == position)
             && !self.outgoing.iter().any(|sync| sync.is_inside(position))

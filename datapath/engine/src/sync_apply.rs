@@ -90,7 +90,7 @@ impl<L: LogStore> Engine<L> {
             }
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
                 let position = self.keys.find_or_insert(key_hash(key), kind, key);
-                self.keys.entry_mut(position).named_by = sync.id;
+                sync.named.insert(position);
                 let dots = Vec::new();
                 sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
             }
@@ -135,9 +135,10 @@ impl<L: LogStore> Engine<L> {
         };
         match (kind, item) {
             (_, SyncItem::Touch { .. }) if zoo!(SyncLeavesNoTouch) => {}
-            (_, &SyncItem::Touch { actor, seq }) => self.keys.entry_mut(position).touch(Dot { actor, seq }),
+            (_, &SyncItem::Touch { actor, seq }) => self.keys.touch(position, Dot { actor, seq }),
             (Kind::Counter, &SyncItem::CounterEntry { actor, increments, decrements }) => {
-                self.keys.counter_join(position, actor, CounterEntry { increments, decrements });
+                let who = self.keys.who(actor);
+                self.keys.counter_join(position, who, 0, CounterEntry { increments, decrements });
             }
             (Kind::Register, &SyncItem::RegisterValue { hlc, actor, value }) => {
                 self.hlc = self.hlc.observe(hlc);
@@ -235,7 +236,7 @@ impl<L: LogStore> Engine<L> {
         let mut budget = MAX_COMPARED_PER_SLICE;
         while position < self.keys.end() && budget > 0 {
             budget -= 1;
-            let unnamed = self.keys.get(position).is_some_and(|entry| entry.named_by != sync.id);
+            let unnamed = self.keys.get(position).is_some() && !sync.named.contains(position);
             if unnamed && !zoo!(UnnamedKeysStay) {
                 let swept = &mut sync.swept;
                 settle_unnamed(&mut self.keys, &sync.vector, position, swept, None, &mut budget);

@@ -12,8 +12,10 @@
 //! A walk leaves out keys that the peer's contiguous vector covers. A *full* walk leaves out none: for a peer that has
 //! not seen operations on keys that were dropped here, a key that is not named is a key without live dots.
 
+use crate::actors::Actors;
 use crate::engine::PreRemovedAt;
-use crate::keys::{KeyEntry, Keys, Position, Value};
+use crate::entry::{KeyEntry, Value};
+use crate::keys::{Keys, Position};
 use crate::stability::Dropped;
 use lattice_crdt::limits::MAX_DOTS_PER_RECORD;
 use lattice_crdt::{ActorId, Clock, Dot, Kind, PreRemoved, SeqRange, VersionVector};
@@ -89,7 +91,7 @@ impl Walk {
             Some(PreRemovedItem {
                 dot,
                 kind: entry.kind,
-                key: entry.key.clone(),
+                key: entry.key().into(),
                 element: at.element.clone(),
             })
         });
@@ -173,7 +175,7 @@ impl Walk {
                         return count;
                     }
                     match keys.get(*position) {
-                        Some(entry) if self.full || entry.is_news_to(&self.peer) => {
+                        Some(entry) if self.full || entry.is_news_to(keys.actors(), &self.peer) => {
                             Ok((Stage::Key(*position, Part::Head), 0))
                         }
                         None if *position >= keys.end() => Ok((Stage::End, 0)),
@@ -181,10 +183,12 @@ impl Walk {
                     }
                 }
                 Stage::Key(position, part) => match keys.get(*position) {
-                    Some(entry) => push_part(entry, part, writer).map(|(part, pushed)| match part {
-                        Some(part) => (Stage::Key(*position, part), pushed),
-                        None => (Stage::Seek(position + 1), pushed),
-                    }),
+                    Some(entry) => {
+                        push_part(entry, keys.actors(), part, writer).map(|(part, pushed)| match part {
+                            Some(part) => (Stage::Key(*position, part), pushed),
+                            None => (Stage::Seek(position + 1), pushed),
+                        })
+                    }
                     None => Ok((Stage::Seek(position + 1), 0)),
                 },
                 Stage::End => self.push(writer, &SyncItem::End, Stage::Done),
@@ -216,29 +220,31 @@ impl Walk {
 /// Pushes the next item of a key; returns what follows it in the key, and how many items were pushed.
 fn push_part(
     entry: &KeyEntry,
+    actors: &Actors,
     part: &Part,
     writer: &mut FrameWriter<'_>,
 ) -> Result<(Option<Part>, u32), NoRoom> {
     let next = match (part, &entry.value) {
         (Part::Head, _) => {
-            writer.push_item(&SyncItem::Key { kind: entry.kind, key: &entry.key })?;
+            writer.push_item(&SyncItem::Key { kind: entry.kind, key: entry.key() })?;
             Part::Touches(0)
         }
-        (Part::Touches(i), value) => match entry.touches().get(*i) {
-            Some(&Dot { actor, seq }) => {
+        (Part::Touches(i), value) => match entry.touches(actors).nth(*i) {
+            Some(Dot { actor, seq }) => {
                 writer.push_item(&SyncItem::Touch { actor, seq })?;
                 Part::Touches(i + 1)
             }
             None => return Ok((Some(first_part(value)), 0)),
         },
-        (Part::Counter(after), Value::Counter(counter)) => {
-            let mut rest = counter.entries().filter(|(actor, _)| after.is_none_or(|after| *actor > after));
-            let Some((actor, own)) = rest.next() else { return Ok((Some(Part::End), 0)) };
+        (Part::Counter(after), value) => {
+            let next = value.next_entry(actors, *after);
+            let Some((actor, own)) = next else { return Ok((Some(Part::End), 0)) };
             let (increments, decrements) = (own.increments, own.decrements);
             writer.push_item(&SyncItem::CounterEntry { actor, increments, decrements })?;
             Part::Counter(Some(actor))
         }
         (Part::Register, Value::Register(register)) => {
+            let register = &register.value.register;
             let (Some((hlc, actor)), Some(value)) = (register.stamp(), register.get()) else {
                 return Ok((Some(Part::End), 0));
             };
@@ -264,7 +270,7 @@ fn push_part(
                 Part::Elements(Some(element.clone()))
             }
         }
-        (Part::End | Part::Counter(_) | Part::Register | Part::Elements(_), _) => {
+        (Part::End | Part::Register | Part::Elements(_), _) => {
             writer.push_item(&SyncItem::KeyEnd)?;
             return Ok((None, 1));
         }
@@ -274,7 +280,7 @@ fn push_part(
 
 fn first_part(value: &Value) -> Part {
     match value {
-        Value::Counter(_) => Part::Counter(None),
+        Value::Tally(_) | Value::Counter(_) => Part::Counter(None),
         Value::Register(_) => Part::Register,
         Value::Flag(_) | Value::Set(_) => Part::Elements(None),
     }

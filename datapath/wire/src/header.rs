@@ -24,7 +24,7 @@ use crate::WireError;
 /// What every frame starts with.
 pub const MAGIC: [u8; 2] = *b"LT";
 /// The version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Length of the header.
 pub const HEADER_BYTES: usize = 64;
 /// Length of the tag after the payload.

@@ -63,7 +63,7 @@ fn frames_are_refused_by_their_first_fault() {
         (Vec::new(), WireError::TooShort),
         (vec![0; MAX_FRAME_BYTES + 1], WireError::TooLong),
         (forged(good.clone(), offsets::MAGIC, b"l"), WireError::BadMagic),
-        (forged(good.clone(), offsets::VERSION, &[2]), WireError::BadVersion(2)),
+        (forged(good.clone(), offsets::VERSION, &[1]), WireError::BadVersion(1)),
         (forged(good.clone(), offsets::FRAME_TYPE, &[0]), WireError::BadType(0)),
         (forged(good.clone(), offsets::FRAME_TYPE, &[10]), WireError::BadType(10)),
         (forged(good.clone(), offsets::CLUSTER_TAG, &[0]), WireError::WrongCluster),
