@@ -60,17 +60,6 @@ pub enum StorageError {
         /// Which, and what would be right.
         what: String,
     },
-    /// The log is too small for what must be kept in it.
-    #[error("{}: {needed_bytes} bytes of operations are in no snapshot, and a log of {capacity_bytes} bytes is too small \
-             for them: make it larger", path.display())]
-    LogTooSmall {
-        /// The log.
-        path: PathBuf,
-        /// Bytes that must be kept.
-        needed_bytes: u64,
-        /// Bytes that there are to be.
-        capacity_bytes: u64,
-    },
     /// A write or a sync failed before; since then nothing is claimed to be durable. Start anew: the log in memory is
     /// whole, and a start writes it again.
     #[error("{}: not durable any more since: {first}", path.display())]
@@ -138,6 +127,13 @@ pub enum FindingKind {
         /// How many bytes.
         bytes: u64,
     },
+    /// The end of the log is not where it was written: what came last is torn or damaged, and nobody can say which.
+    LogEndMissing,
+    /// What must be kept does not fit a log of the size that was asked for. It has this size until the next start.
+    LogEnlarged {
+        /// How large it is.
+        bytes: u64,
+    },
     /// Operations that only the missing snapshot held were already overwritten in the log.
     LogReused {
         /// How many bytes.
@@ -158,7 +154,11 @@ impl Finding {
 
     /// Whether something that had been made durable is not there any more; else it is what a crash leaves behind.
     pub fn is_loss(&self) -> bool {
-        !matches!(self.what, FindingKind::LogHeaderTorn(_) | FindingKind::LogTorn { .. })
+        match self.what {
+            FindingKind::LogHeaderTorn(_) | FindingKind::LogTorn { .. } | FindingKind::LogEndMissing => false,
+            FindingKind::LogEnlarged { .. } => false,
+            _ => true,
+        }
     }
 }
 
@@ -188,6 +188,12 @@ impl fmt::Display for Finding {
             }
             FindingKind::LogTorn { bytes } => {
                 write!(f, "{bytes} bytes that were not yet durable did not survive the crash")
+            }
+            FindingKind::LogEndMissing => {
+                f.write_str("the end of the log is missing: torn by a crash, or damaged")
+            }
+            FindingKind::LogEnlarged { bytes } => {
+                write!(f, "the log has {bytes} bytes until the next start, to hold what no snapshot covers")
             }
             FindingKind::LogReused { bytes } => {
                 write!(f, "{bytes} bytes of operations were in the lost snapshot alone")

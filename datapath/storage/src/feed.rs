@@ -91,7 +91,7 @@ enum What {
 
 /// A part of a snapshot on its way to the snapshot thread.
 #[derive(Debug)]
-pub struct Slice {
+pub(crate) struct Slice {
     shard: u16,
     number: u32,
     what: What,

@@ -9,7 +9,8 @@
 //!   set_base   the snapshot is durable ─> header says so ─> sync ─> what it covers may be reused
 //! ```
 //!
-//! Only storage threads write it, so a slow disk holds up nobody else. Each flush also says in the header how far the one
+//! Behind the newest record stands a mark of the end, which the next flush overwrites: a log whose end was lost is not
+//! taken for one that ends there. Only storage threads write the image, so a slow disk holds up nobody else. Each flush also says in the header how far the one
 //! before had come: a reader can tell bytes that were never durable from bytes that are damaged.
 //!
 //! What can go wrong: a write or a sync fails. Then this image is not touched again in this run, nothing more becomes
@@ -19,7 +20,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
 use crate::fields::{Get, Put};
 use crate::log::{LogMark, Shared};
-use crate::record::{self, Scan};
+use crate::record::{self, MAX_STRIDE, RECORD_HEADER_BYTES, Scan};
 use crate::ring::Word;
 use lattice_crdt::{ActorId, Dot};
 use std::path::{Path, PathBuf};
@@ -174,6 +175,8 @@ pub(crate) struct Image {
     flushed: u64,
     /// The newest record before `flushed`.
     newest: Option<Dot>,
+    /// Where the mark of the end is, if it is known to be anywhere.
+    marked: Option<u64>,
     buffer: Vec<u8>,
     failed: Option<String>,
 }
@@ -209,6 +212,7 @@ impl Image {
             shared,
             flushed,
             newest: None,
+            marked: None,
             buffer: Vec::new(),
             failed: None,
         };
@@ -241,6 +245,7 @@ impl Image {
             shared,
             flushed: durable,
             newest: None,
+            marked: None,
             buffer: Vec::new(),
             failed: None,
         };
@@ -326,10 +331,11 @@ impl Image {
     fn write_records(&mut self, head: u64) -> Result<(), StorageError> {
         let from = self.flushed;
         let capacity = self.header.capacity_bytes;
-        if head <= from {
+        if head <= from && self.marked == Some(head) {
             return Ok(());
         }
-        if head > self.header.base.mark + capacity || head - from > capacity {
+        // With room for the mark of the end, also where it goes to the next lap.
+        if head + MAX_STRIDE > self.header.base.mark + capacity {
             return Err(self.overrun());
         }
         self.shared.ring.copy_out(from, head, &mut self.buffer);
@@ -339,14 +345,22 @@ impl Image {
             return Err(self.overrun());
         }
         self.note_newest(from);
+        self.put_end_mark(head);
         let place = from % capacity;
         let first = (self.buffer.len() as u64).min(capacity - place) as usize;
         let (one, other) = self.buffer.split_at(first);
         let failed = StorageError::io(&self.path, "writing the log");
         let write = |bytes: &[u8], at| if bytes.is_empty() { Ok(()) } else { self.file.write_at(bytes, at) };
         write(one, RING_AT + place).and_then(|()| write(other, RING_AT)).map_err(failed)?;
-        self.flushed = head;
+        (self.flushed, self.marked) = (head, Some(head));
         Ok(())
+    }
+
+    fn put_end_mark(&mut self, head: u64) {
+        let left = (self.header.capacity_bytes - head % self.header.capacity_bytes) as usize;
+        let skipped = if left < RECORD_HEADER_BYTES { left } else { 0 };
+        self.buffer.resize(self.buffer.len() + skipped, 0);
+        self.buffer.extend_from_slice(&record::end_mark(self.header.salt, head + skipped as u64));
     }
 
     fn overrun(&self) -> StorageError {
@@ -358,11 +372,11 @@ impl Image {
     fn note_newest(&mut self, from: u64) {
         let (capacity, mut at) = (self.header.capacity_bytes, 0);
         let node = self.header.actor.node();
-        while let Some(header) = self.buffer.get(at..at + record::RECORD_HEADER_BYTES) {
+        while let Some(header) = self.buffer.get(at..at + RECORD_HEADER_BYTES) {
             let left = (capacity - (from + at as u64) % capacity) as usize;
             let word = |i: usize| header[i..i + 8].try_into().map_or(0, u64::from_le_bytes);
             match record::read_length_word(word(8)) {
-                _ if left < record::RECORD_HEADER_BYTES => at += left,
+                _ if left < RECORD_HEADER_BYTES => at += left,
                 (_, None) => at += left,
                 (epoch, Some(len)) => {
                     self.newest = Some(Dot::new(ActorId::new(node, epoch), word(16)));

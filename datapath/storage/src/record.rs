@@ -5,6 +5,7 @@
 //!              │ checksum 8 │ epoch 48 | length 16 │ seq 8   │ payload     │ zeros   │  to a multiple of 8
 //!              └────────────┴──────────────────────┴─────────┴─────────────┴─────────┘
 //!   a filler   length 0xFFFF: nothing more until the ring begins anew; implied where no header fits
+//!   the end    length 0xFFFE: in the image alone, after the newest record, until the next one takes its place
 //! ```
 //!
 //! Offsets are on a line that never wraps; the place in the ring is the remainder. The checksum covers everything but
@@ -22,7 +23,8 @@ pub(crate) const RECORD_HEADER_BYTES: usize = 24;
 /// The longest record with its header: what must be free for "one more record".
 pub(crate) const MAX_STRIDE: u64 = stride(MAX_RECORD_BYTES);
 const FILLER_LEN: u64 = 0xFFFF;
-const _: () = assert!((MAX_RECORD_BYTES as u64) < FILLER_LEN);
+const END_LEN: u64 = 0xFFFE;
+const _: () = assert!((MAX_RECORD_BYTES as u64) < END_LEN);
 
 /// Bytes that a record of `len` bytes takes.
 pub(crate) const fn stride(len: usize) -> u64 {
@@ -37,10 +39,18 @@ pub(crate) const fn length_word(epoch: u64, len: usize) -> u64 {
 /// The second word of a filler.
 pub(crate) const FILLER_WORD: u64 = FILLER_LEN;
 
-/// Epoch and length from a second word; no length for a filler.
+/// The mark that stands behind the newest record of an image.
+pub(crate) fn end_mark(salt: u64, offset: u64) -> [u8; RECORD_HEADER_BYTES] {
+    let mut mark = [0; RECORD_HEADER_BYTES];
+    mark[..8].copy_from_slice(&checksum(salt, offset, END_LEN, 0, &[]).to_le_bytes());
+    mark[8..16].copy_from_slice(&END_LEN.to_le_bytes());
+    mark
+}
+
+/// Epoch and length from a second word; no length for what is no record.
 pub(crate) const fn read_length_word(word: u64) -> (u64, Option<usize>) {
     match word & 0xFFFF {
-        FILLER_LEN => (word >> 16, None),
+        FILLER_LEN | END_LEN => (word >> 16, None),
         len => (word >> 16, Some(len as usize)),
     }
 }
@@ -71,11 +81,14 @@ pub(crate) struct Scan {
     pub(crate) holes: Vec<(u64, u64)>,
     /// Where the last valid thing ends.
     pub(crate) end: u64,
+    /// The mark of the end is there.
+    pub(crate) has_end_mark: bool,
 }
 
 enum Here {
     Record(Found),
     Filler,
+    End,
     Nothing,
 }
 
@@ -102,6 +115,7 @@ fn look(ring: &[u8], salt: u64, offset: u64) -> Here {
     }
     match len {
         Some(len) => Here::Record(Found { offset, epoch, seq, len }),
+        None if second & 0xFFFF == END_LEN => Here::End,
         None => Here::Filler,
     }
 }
@@ -124,6 +138,10 @@ pub(crate) fn scan(ring: &[u8], salt: u64, from: u64, to: u64, end: Option<u64>)
                 at += capacity - at % capacity;
                 continue;
             }
+            Here::End => {
+                scan.has_end_mark = true;
+                break;
+            }
             Here::Filler => at + capacity - at % capacity,
             Here::Record(found) => {
                 scan.records.push(found);
@@ -135,10 +153,10 @@ pub(crate) fn scan(ring: &[u8], salt: u64, from: u64, to: u64, end: Option<u64>)
         }
         (at, scan.end) = (next, next);
     }
-    if let Some(end) = end
-        && scan.end != end
-    {
-        scan.holes.push((hole.unwrap_or(scan.end), end));
+    match (end, hole) {
+        (Some(end), _) if scan.end != end => scan.holes.push((hole.unwrap_or(scan.end), end)),
+        (None, Some(begin)) if scan.has_end_mark => scan.holes.push((begin, at)),
+        _ => {}
     }
     scan
 }

@@ -340,9 +340,9 @@ impl Directory {
         let path = self.shard_directory(shard).join("log");
         let old = left_records(&path, fresh, &found, findings);
         let needed_bytes: u64 = old.iter().map(|record| stride(record.bytes.len())).sum();
-        let capacity_bytes = self.options.log_bytes;
-        if needed_bytes + 2 * MAX_STRIDE > capacity_bytes {
-            return Err(StorageError::LogTooSmall { path, needed_bytes, capacity_bytes });
+        let capacity_bytes = self.options.log_bytes.max((needed_bytes + MAX_STRIDE).next_power_of_two());
+        if capacity_bytes > self.options.log_bytes {
+            findings.push(Finding::new(&path, None, FindingKind::LogEnlarged { bytes: capacity_bytes }));
         }
         let put_aside = findings.iter().any(|finding| finding.path == path && finding.is_loss());
         let about = About {
@@ -401,7 +401,9 @@ fn needed_from(header: &ImageHeader, used: Option<&SnapshotReader>) -> Option<u6
 /// Whether the image holds what the ring says was made durable.
 fn same_bytes(image: &ReadImage, left: &LeftRing) -> bool {
     let capacity = image.ring.len() as u64;
-    let (from, to) = (left.tail, left.durable.max(left.tail));
+    // Behind the image's end stands its mark, where the ring may still hold what is not needed any more.
+    let from = left.tail.max(image.header.base.mark);
+    let to = left.durable.max(from);
     let (first, last) = ((from % capacity) as usize, (to % capacity) as usize);
     let same = |range: std::ops::Range<usize>| image.ring[range.clone()] == left.bytes[range];
     match to - from {
@@ -450,6 +452,10 @@ fn left_records(path: &Path, fresh: ActorId, found: &Found1, findings: &mut Vec<
 
 /// Says of each stretch without a record what it is.
 fn note_holes(path: &Path, header: &ImageHeader, scan: &Scan, findings: &mut Vec<Finding>) {
+    if !scan.has_end_mark {
+        let offset = Some(RING_AT + scan.end % header.capacity_bytes);
+        findings.push(Finding::new(path, offset, FindingKind::LogEndMissing));
+    }
     let mut note = |from: u64, to: u64, what: fn(u64) -> FindingKind| {
         if from < to {
             let offset = Some(RING_AT + from % header.capacity_bytes);

@@ -1,0 +1,172 @@
+//! The log beside the engine's log in memory, its room, and what it looks like after a restart.
+
+mod support;
+
+use lattice_engine::{LogStore, MemoryLog};
+use lattice_storage::{Attempt, Directory, FileLog, FindingKind, LogHandle, ShardKeeper, ShardStart};
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+use support::crash_disk::CrashDisk;
+use support::{Draw, LOG_BYTES, options};
+
+fn open(disk: &CrashDisk, runtime: &Path, seed: u64) -> ShardStart {
+    let mut salts = Draw(seed);
+    let options = options(Path::new("/data"), runtime, 7);
+    let salt = Box::new(move || salts.bits());
+    let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
+    directory.open_shard(0, Draw(seed).epoch(), Attempt::default()).unwrap()
+}
+
+fn begin(disk: &CrashDisk, runtime: &Path, seed: u64) -> (FileLog, LogHandle, ShardKeeper) {
+    let mut start = open(disk, runtime, seed);
+    let (log, handle) = (start.take_log().unwrap(), start.handle());
+    assert_eq!(handle.room(), 0, "before the epoch is durable");
+    (log, handle, start.commit().unwrap())
+}
+
+fn record(seq: u64, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (seq as u8).wrapping_mul(31) ^ i as u8).collect()
+}
+
+/// A snapshot without a frame: for the log, what counts is that it is durable.
+fn cover_everything(handle: &LogHandle, keeper: &mut ShardKeeper) {
+    keeper.begin(1, handle.head()).unwrap();
+    keeper.finish(1, handle.head()).unwrap().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    /// It holds what was appended, as a log in memory does; after a restart too. Snapshots make room when it is full.
+    #[test]
+    fn it_holds_the_newest_records(
+        lens in prop::collection::vec(prop_oneof![8 => 0usize..90, 1 => 90usize..1300], 1..300),
+        restart_at in 0usize..300,
+    ) {
+        let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+        let disk = CrashDisk::default();
+        let (mut log, mut handle, mut keeper) = begin(&disk, runtime.path(), 1);
+        let mut model = MemoryLog::new(1 << 20, 1 << 10);
+        for (i, len) in lens.iter().enumerate() {
+            if handle.room() == 0 {
+                cover_everything(&handle, &mut keeper);
+                prop_assert!(handle.room() > 0);
+            }
+            if i == restart_at {
+                // One log for a ring: the one before must be gone.
+                drop((log, keeper));
+                (log, handle, keeper) = begin(&disk, runtime.path(), 2);
+            }
+            let seq = i as u64 + 1;
+            prop_assert_eq!(log.append(&record(seq, *len)), seq);
+            model.append(&record(seq, *len));
+            prop_assert_eq!(log.last_seq(), model.last_seq());
+            prop_assert!(log.first_seq() <= seq);
+            prop_assert_eq!(log.record(log.first_seq() - 1), None);
+            prop_assert_eq!(log.record(seq + 1), None);
+            let held = log.first_seq()..=seq;
+            let bytes: u64 = held.clone().map(|s| (24 + lens[s as usize - 1] as u64).next_multiple_of(8)).sum();
+            prop_assert!(bytes <= LOG_BYTES);
+            for held in held {
+                prop_assert_eq!(log.record(held), model.record(held));
+            }
+            prop_assert!(!handle.is_overrun());
+        }
+    }
+}
+
+#[test]
+fn it_keeps_as_much_as_it_can_and_says_how_much_more_there_is_room_for() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (mut log, handle, mut keeper) = begin(&CrashDisk::default(), runtime.path(), 1);
+    let longest = lattice_wire::MAX_RECORD_BYTES;
+    let room = handle.room();
+    assert!(room >= LOG_BYTES as usize / (longest + 32) - 2, "{room}");
+    for left in (0..room).rev() {
+        log.append(&record(1, longest));
+        assert_eq!(handle.room(), left);
+    }
+    assert_eq!((log.first_seq(), handle.is_overrun()), (1, false));
+    cover_everything(&handle, &mut keeper);
+    // Covered and still held: peers may want it, until room is needed.
+    assert_eq!((log.first_seq(), handle.room()), (1, room));
+    log.append(&record(2, longest));
+    log.append(&record(3, longest));
+    assert!(log.first_seq() > 1 && !handle.is_overrun());
+}
+
+#[test]
+fn without_room_the_oldest_go_and_nothing_is_claimed_durable_any_more() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::default();
+    let (mut log, handle, keeper) = begin(&disk, runtime.path(), 1);
+    log.append(b"durable");
+    keeper.image().flush(true).unwrap();
+    assert_eq!(handle.durable_seq(Draw(1).epoch()), 1);
+    for seq in 2..=(LOG_BYTES / 64) + 2 {
+        log.append(&record(seq, 40));
+    }
+    assert!(handle.is_overrun() && handle.has_failed() && log.first_seq() > 1);
+    let said = keeper.image().flush(true).unwrap_err().to_string();
+    assert!(said.contains("overrun") && said.contains("/data/shard-000/log"), "{said}");
+    let again = keeper.image().flush(true).unwrap_err().to_string();
+    assert!(again.contains("not durable any more since"), "{again}");
+    assert_eq!(handle.durable_seq(Draw(1).epoch()), 1);
+    // What was durable is: the image was not overwritten.
+    drop((log, keeper, handle));
+    let other_runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let start = open(&disk, other_runtime.path(), 2);
+    assert!(!start.continued);
+    assert_eq!(start.old.iter().map(|old| old.bytes.as_slice()).collect::<Vec<_>>(), [&b"durable"[..]]);
+}
+
+#[test]
+fn a_new_epoch_has_no_room_until_it_is_durable_and_the_old_ones_records_are_kept() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::default();
+    let (mut log, handle, keeper) = begin(&disk, runtime.path(), 1);
+    log.append(b"old one");
+    let next = Draw(5).epoch();
+    log.begin_epoch(next);
+    assert_eq!((log.first_seq(), log.last_seq(), log.record(1), handle.room()), (1, 0, None, 0));
+    assert!(keeper.image().is_behind());
+    keeper.image().flush(true).unwrap();
+    assert!(handle.room() > 0 && !keeper.image().is_behind());
+    assert_eq!((log.append(b"new one"), handle.durable_seq(next)), (1, 0));
+    keeper.image().flush(true).unwrap();
+    assert_eq!((handle.durable_seq(next), handle.durable_seq(Draw(1).epoch())), (1, 0));
+    drop((log, keeper, handle));
+    let mut start = open(&disk, runtime.path(), 2);
+    assert!(start.continued && start.actor == next && start.findings.is_empty(), "{:?}", start.findings);
+    assert_eq!(start.old.iter().map(|old| old.bytes.as_slice()).collect::<Vec<_>>(), [&b"old one"[..]]);
+    let log = start.take_log().unwrap();
+    assert_eq!((log.last_seq(), log.record(1)), (1, Some(&b"new one"[..])));
+}
+
+#[test]
+fn a_log_that_is_made_larger_or_smaller_keeps_what_is_in_it() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::default();
+    let (mut log, handle, keeper) = begin(&disk, runtime.path(), 1);
+    (1..=100).for_each(|seq| assert_eq!(log.append(&record(seq, 40)), seq));
+    drop((log, handle, keeper));
+    let with_size = |log_bytes| {
+        let options =
+            lattice_storage::StorageOptions { log_bytes, ..options(Path::new("/data"), runtime.path(), 7) };
+        let mut salts = Draw(log_bytes);
+        let salt = Box::new(move || salts.bits());
+        let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
+        directory.open_shard(0, Draw(log_bytes).epoch(), Attempt::default())
+    };
+    let start = with_size(2 * LOG_BYTES).unwrap();
+    assert!(!start.continued && start.old.len() == 100);
+    start.commit().unwrap();
+    let enlarged = with_size(4096).unwrap();
+    assert_eq!(
+        (enlarged.old.len(), enlarged.findings[0].what.clone()),
+        (100, FindingKind::LogEnlarged { bytes: 8192 })
+    );
+    let odd = with_size(20_000).err().unwrap().to_string();
+    assert!(odd.contains("a power of two is needed"), "{odd}");
+    assert_eq!(with_size(8192).unwrap().old.len(), 100);
+}
