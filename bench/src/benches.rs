@@ -4,6 +4,7 @@ use crate::measure::Effort;
 use crate::read;
 use crate::report::Report;
 use crate::visible;
+use crate::write;
 
 /// One bench.
 #[derive(Clone, Copy)]
@@ -22,6 +23,7 @@ pub struct Bench {
 #[rustfmt::skip]
 pub const BENCHES: &[Bench] = &[
     Bench { name: "read", about: "reads from the segment, by handle and by key, quiet and beside a full-speed writer", full_s: 30, run: read::run },
+    Bench { name: "write", about: "a write on one host: the call, until it is visible, until it is acknowledged; beside a hop through a bare ring", full_s: 25, run: write::run },
     Bench { name: "visible", about: "from a write on host A until an application on host B sees it; AF_XDP between namespaces", full_s: 40, run: visible::run },
 ];
 

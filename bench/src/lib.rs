@@ -5,6 +5,7 @@
 //!        │
 //!        ├─ benches  the table of all of them
 //!        ├─ read     reads from the segment: by handle, by key, quiet and under a full-speed writer
+//!        ├─ write    what a write costs its application, and how long until its host sees it
 //!        ├─ visible  from a write on one host until an application on another sees it
 //!        │
 //!        v
@@ -26,3 +27,4 @@ pub mod runner;
 pub mod series;
 pub mod table;
 pub mod visible;
+pub mod write;
