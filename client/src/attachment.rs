@@ -5,7 +5,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ pub(crate) struct Attachment {
     lanes: Vec<Mutex<Lane>>,
     /// The connection to the daemon, until the writing ends.
     stream: Mutex<Option<OwnedFd>>,
-    superseded: AtomicBool,
     opened_ns: u64,
 }
 
@@ -59,27 +57,18 @@ impl Attachment {
     }
 
     fn new(number: u64, reader: Reader, lanes: Vec<Mutex<Lane>>, stream: Option<OwnedFd>) -> Attachment {
-        let superseded = AtomicBool::new(false);
-        Attachment {
-            number,
-            reader,
-            lanes,
-            stream: Mutex::new(stream),
-            superseded,
-            opened_ns: monotonic_ns(),
-        }
+        Attachment { number, reader, lanes, stream: Mutex::new(stream), opened_ns: monotonic_ns() }
     }
 
     /// True once the daemon, its successor or this client has ended it. Two loads of hot lines.
     #[inline]
     pub fn is_over(&self) -> bool {
-        // Relaxed: only a hint to go and look for the successor, which is found under a lock.
-        self.reader.is_closed() || self.superseded.load(Ordering::Relaxed)
+        self.reader.is_over()
     }
 
     /// Tells handles to move on to the successor.
     pub fn supersede(&self) {
-        self.superseded.store(true, Ordering::Relaxed);
+        self.reader.give_up();
     }
 
     /// True if the daemon, or this client, has closed the connection. One system call.

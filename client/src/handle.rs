@@ -1,7 +1,8 @@
 //! What all handles have in common: finding their cell, and finding it again after a daemon's restart.
 //!
 //! ```text
-//!   first: set once, read without a lock ──────────> attachment 1, cell      one-load reads
+//!   word:  a counter's or flag's value in attachment 1 ────────────────────> reads as one load and its checks
+//!   first: set once, read without a lock ──────────> attachment 1, cell      other reads, and writes
 //!   moved: false ──> true when `first` is of no more use
 //!   later: behind a read lock ─────────────────────> attachment n, cell      reads after a restart
 //! ```
@@ -14,7 +15,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use lattice_segment::{CellRef, Lookup, ReadError, Reader, Submission, SubmitOp, Target, key_hash, layout};
+use lattice_segment::{
+    CellRef, Lookup, ReadError, Reader, Submission, SubmitOp, Target, Word, key_hash, layout,
+};
 
 use crate::attachment::Attachment;
 use crate::client::Client;
@@ -36,6 +39,8 @@ pub(crate) struct Handle {
     key: Box<[u8]>,
     key_hash: u64,
     fresh_only: bool,
+    /// Never set for a handle that has to ask how fresh the state is.
+    word: OnceLock<Word>,
     moved: AtomicBool,
     first: OnceLock<Place>,
     later: RwLock<Option<Place>>,
@@ -68,6 +73,7 @@ impl Handle {
             kind,
             key: key.into(),
             key_hash: key_hash(key),
+            word: OnceLock::new(),
             moved: AtomicBool::new(false),
             first: OnceLock::new(),
             later: RwLock::new(None),
@@ -92,6 +98,21 @@ impl Handle {
         let place = self.first.get()?;
         // Relaxed: a late view costs one more read of the place that is still valid.
         (!self.moved.load(Ordering::Relaxed) && !place.attachment.is_over()).then_some(place)
+    }
+
+    /// The value of a counter or flag; 0 if the key is not published.
+    #[inline]
+    pub fn read_word(&self) -> Result<u64> {
+        match self.word.get().and_then(Word::load) {
+            Some(value) => Ok(value),
+            None => self.read_word_slowly(),
+        }
+    }
+
+    #[inline(never)]
+    fn read_word_slowly(&self) -> Result<u64> {
+        let word = self.read(|reader, cell| reader.word(cell).map_err(ReadError::from))?;
+        Ok(word.unwrap_or(0))
     }
 
     /// Reads the key's cell; `None` if the key is not published.
@@ -244,7 +265,14 @@ impl Handle {
         let place = Place { attachment: Arc::clone(attachment), cell };
         // Two threads may find a new key at the same moment: then both have the first place.
         let first = self.first.get_or_init(|| place.clone());
-        if first.attachment.number != attachment.number || first.cell != cell {
+        if first.attachment.number == attachment.number && first.cell == cell {
+            // Of a register or set there is no word.
+            if !self.fresh_only
+                && let Ok(word) = attachment.reader.word_at_hand(cell)
+            {
+                let _ = self.word.set(word);
+            }
+        } else {
             *self.later.write().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
             self.moved.store(true, Ordering::Relaxed);
         }

@@ -27,6 +27,8 @@
 //! the rest: [`Client::wait`] for one write, [`Client::barrier`] for all so far. An applied write is visible to every reader
 //! of this host, and on its way to the others; nobody can take it back. Writes of one client to one key are applied in order.
 //!
+//! Keys that are not known beforehand are read without a handle: [`Client::by_key`].
+//!
 //! Merging is by the kind of the key, chosen when it is opened: see [`Client::counter`], [`Client::flag`],
 //! [`Client::flag_disable_wins`], [`Client::register`], [`Client::set`].
 //!
@@ -68,6 +70,7 @@
 
 mod attach;
 mod attachment;
+mod by_key;
 mod client;
 mod clock;
 mod error;
@@ -82,6 +85,7 @@ mod ticket;
 mod types;
 mod watch;
 
+pub use by_key::ByKey;
 pub use client::Client;
 pub use error::{Error, Refusal, Result};
 pub use health::{DaemonState, Health};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use lattice_segment::{ReadError, SubmitOp, layout};
+use lattice_segment::{CellRef, ReadError, Reader, SubmitOp, layout};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -112,9 +112,8 @@ impl Counter {
     /// [`Error::DaemonStale`] and [`Error::DaemonClosed`].
     #[inline]
     pub fn get(&self) -> Result<i64> {
-        let word = self.handle.read(|reader, cell| reader.word(cell).map_err(ReadError::from))?;
         // The segment carries the sum as the bits of an i64.
-        Ok(word.unwrap_or(0) as i64)
+        self.handle.read_word().map(|word| word as i64)
     }
 
     /// Adds; a negative amount subtracts. Enqueues only.
@@ -148,8 +147,7 @@ impl Flag {
     /// As [`Counter::get`].
     #[inline]
     pub fn get(&self) -> Result<bool> {
-        let word = self.handle.read(|reader, cell| reader.word(cell).map_err(ReadError::from))?;
-        Ok(word.unwrap_or(0) != 0)
+        self.handle.read_word().map(|word| word != 0)
     }
 
     /// Turns it on. Enqueues only.
@@ -208,13 +206,7 @@ impl Register {
     /// As [`Register::get`].
     #[inline]
     pub fn get_into(&self, bytes: &mut Vec<u8>) -> Result<bool> {
-        let is_set = self.handle.read(|reader, cell| {
-            // An empty value may have been set, or none at all: only the version can tell. It is asked first: afterwards it
-            // could be that of a value set since the copy, which would make the emptiness before it a value.
-            let was_set = reader.version(cell)? > 0;
-            reader.bytes(cell, bytes)?;
-            Ok(was_set || !bytes.is_empty())
-        })?;
+        let is_set = self.handle.read(|reader, cell| copy_register(reader, cell, bytes))?;
         if is_set.is_none() {
             bytes.clear();
         }
@@ -338,6 +330,20 @@ impl Set {
     pub fn clear(&self) -> Result<Ticket> {
         self.handle.submit(SubmitOp::SetClear, 0, &[])
     }
+}
+
+/// Replaces what `bytes` holds by a register's value; false if it was never set.
+#[inline]
+pub(crate) fn copy_register(
+    reader: &Reader,
+    cell: CellRef,
+    bytes: &mut Vec<u8>,
+) -> std::result::Result<bool, ReadError> {
+    // An empty value may have been set, or none at all: only the version can tell. It is asked first: afterwards it could be
+    // that of a value set since the copy, which would make the emptiness before it a value.
+    let was_set = reader.version(cell)? > 0;
+    reader.bytes(cell, bytes)?;
+    Ok(was_set || !bytes.is_empty())
 }
 
 fn check_len(bytes: &[u8], limit: usize) -> Result<()> {

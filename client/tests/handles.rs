@@ -60,6 +60,42 @@ fn what_is_written_is_read_by_the_writer_and_by_others() {
 }
 
 #[test]
+fn keys_are_read_without_handles() {
+    let (_dir, daemon, client) = daemon(2);
+    let other = Client::open_read_only(&daemon.segment).unwrap();
+    let by_key = other.by_key();
+    assert_eq!((by_key.counter("c").unwrap(), by_key.set_len("s").unwrap()), (0, 0));
+    assert!(!by_key.flag("f").unwrap() && !by_key.set_contains("s", b"a").unwrap());
+    let mut bytes = b"before".to_vec();
+    assert!(!by_key.register_into("r", &mut bytes).unwrap() && bytes.is_empty());
+
+    // Keys short and long, in the cell and outside of it.
+    for len in 1..=128 {
+        let key = vec![b'k'; len];
+        client.counter(&key).unwrap().add_wait(len as i64, SOON).unwrap();
+        assert_eq!(by_key.counter(&key).unwrap(), len as i64);
+    }
+    client.flag("f").unwrap().enable_wait(SOON).unwrap();
+    client.flag_disable_wins("d").unwrap().enable_wait(SOON).unwrap();
+    assert!(by_key.flag("f").unwrap() && by_key.flag_disable_wins("d").unwrap());
+    client.register("r").unwrap().set_wait(b"value", SOON).unwrap();
+    assert!(by_key.register_into("r", &mut bytes).unwrap());
+    assert_eq!(bytes, b"value");
+    client.register("r").unwrap().set_wait(b"", SOON).unwrap();
+    assert!(by_key.register_into("r", &mut bytes).unwrap(), "an empty value is one");
+    client.set("s").unwrap().insert_wait(b"a", SOON).unwrap();
+    assert!(by_key.set_contains("s", b"a").unwrap() && !by_key.set_contains("s", b"b").unwrap());
+    let mut visited = Vec::new();
+    by_key.for_each_member("s", |element| visited.push(element.to_vec())).unwrap();
+    assert_eq!((visited, by_key.set_len("s").unwrap()), (vec![b"a".to_vec()], 1));
+
+    assert!(matches!(by_key.counter("f"), Err(Error::KindMismatch { found: Kind::FlagEnableWins, .. })));
+    for key in [&b""[..], &[b'k'; 129]] {
+        assert!(matches!(by_key.counter(key), Err(Error::BadKey { limit: 128, .. })));
+    }
+}
+
+#[test]
 fn a_set_inserts_removes_and_clears() {
     let (_dir, _daemon, client) = daemon(1);
     let set = client.set("set").unwrap();

@@ -43,6 +43,8 @@ fn a_silent_daemon_is_stale_with_its_age_and_recovers() {
     assert_eq!(counter.get().unwrap(), 4, "the last known state is served");
     let error = strict.get().unwrap_err();
     assert!(matches!(error, Error::DaemonStale { .. }), "{error}");
+    let error = strict.client().by_key().counter("c").unwrap_err();
+    assert!(matches!(error, Error::DaemonStale { .. }), "{error}");
     let error = strict.client().counter("unheard of").unwrap().get().unwrap_err();
     assert!(matches!(error, Error::DaemonStale { .. }), "no empty value from an old state: {error}");
 
@@ -63,6 +65,7 @@ fn survives(end: fn(FakeDaemon) -> State) {
     let (counter, flag) = (client.counter("c").unwrap(), client.flag("f").unwrap());
     let (register, set) = (client.register("r").unwrap(), client.set("s").unwrap());
     let strict_counter = strict.counter("c").unwrap();
+    let (by_key, strict_by_key) = (client.by_key(), strict.by_key());
     counter.add(10).unwrap();
     flag.enable().unwrap();
     register.set(b"value").unwrap();
@@ -77,7 +80,7 @@ fn survives(end: fn(FakeDaemon) -> State) {
     assert!(matches!(error, Error::DaemonClosed { .. }), "{error}");
     assert!(error.nothing_happened() && error.is_temporary());
     assert!(client.reconnect(Duration::ZERO).is_err());
-    assert_eq!(counter.get().unwrap(), 10);
+    assert_eq!((counter.get().unwrap(), by_key.counter("c").unwrap()), (10, 10));
     assert_eq!(set.members().unwrap(), [b"member"]);
 
     let daemon = FakeDaemon::start(dir.path(), 2, state);
@@ -94,6 +97,9 @@ fn survives(end: fn(FakeDaemon) -> State) {
     counter.add_wait(1, SOON).unwrap();
     set.remove_wait(b"member", SOON).unwrap();
     assert_eq!((counter.get().unwrap(), strict_counter.get().unwrap()), (11, 11));
+    for by_key in [&by_key, &strict_by_key, &by_key.clone()] {
+        assert_eq!(by_key.counter("c").unwrap(), 11);
+    }
     assert_eq!(counter.clone().get().unwrap(), 11);
     assert!(set.is_empty().unwrap());
 

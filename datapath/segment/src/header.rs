@@ -76,11 +76,17 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    /// Where a worker's part begins.
+    #[inline]
+    pub(crate) fn start_words(&self, worker: u16) -> usize {
+        self.offset_words + usize::from(worker) * self.stride_words
+    }
+
     /// A worker's part. The worker must be one of the segment's: what is behind the last one's part is not checked here,
     /// but that it lies within the file (else the part is empty).
     #[inline]
     pub(crate) fn part<'a>(&self, all: &'a [AtomicU64], worker: u16) -> &'a [AtomicU64] {
-        let start = self.offset_words + usize::from(worker) * self.stride_words;
+        let start = self.start_words(worker);
         all.get(start..start + self.stride_words).unwrap_or(&[])
     }
 }

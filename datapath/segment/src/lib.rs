@@ -76,6 +76,8 @@ mod segment;
 #[cfg(not(loom))]
 mod watch;
 #[cfg(not(loom))]
+mod word;
+#[cfg(not(loom))]
 mod writer;
 
 pub use error::{Full, OpenError, ReadError, SegmentError, Stale};
@@ -90,6 +92,8 @@ pub use ring::{RingConsumer, RingProducer, create_rings};
 pub use segment::{Segment, SegmentConfig};
 #[cfg(not(loom))]
 pub use watch::{Change, ChangeCursor};
+#[cfg(not(loom))]
+pub use word::Word;
 #[cfg(not(loom))]
 pub use writer::{CellDescription, CellId, Writer};
 
@@ -120,6 +124,6 @@ pub fn monotonic_ns() -> u64 {
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn moved<T: Send>() {}
-    shared::<Reader>();
+    shared::<(Reader, Word)>();
     moved::<(Segment, Writer, ChangeCursor, RingConsumer, RingProducer)>();
 };

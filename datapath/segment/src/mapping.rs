@@ -6,7 +6,7 @@
 //! What can go wrong: a file that shrinks under a mapping raises SIGBUS at the next access. Segments are never truncated
 //! (their directory belongs to the daemon), and rings are sealed against it.
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -15,6 +15,8 @@ use std::os::fd::AsRawFd;
 pub(crate) struct Mapping {
     map: MmapRaw,
     words: usize,
+    /// Not 0 once this process has turned away from it.
+    given_up: AtomicU64,
 }
 
 impl std::fmt::Debug for Mapping {
@@ -27,13 +29,29 @@ impl Mapping {
     /// Maps the first `bytes` bytes for reading and writing.
     pub(crate) fn writable(file: &impl AsRawFd, bytes: u64) -> io::Result<Mapping> {
         let len = length(bytes)?;
-        Ok(Mapping { map: MmapOptions::new().len(len).map_raw(file.as_raw_fd())?, words: len / 8 })
+        Ok(Mapping::new(MmapOptions::new().len(len).map_raw(file.as_raw_fd())?, len))
     }
 
     /// Maps the first `bytes` bytes; a store through it would be a fault, and nothing here stores through a reader's.
     pub(crate) fn read_only(file: &impl AsRawFd, bytes: u64) -> io::Result<Mapping> {
         let len = length(bytes)?;
-        Ok(Mapping { map: MmapOptions::new().len(len).map_raw_read_only(file.as_raw_fd())?, words: len / 8 })
+        Ok(Mapping::new(MmapOptions::new().len(len).map_raw_read_only(file.as_raw_fd())?, len))
+    }
+
+    fn new(map: MmapRaw, len: usize) -> Mapping {
+        Mapping { map, words: len / 8, given_up: AtomicU64::new(0) }
+    }
+
+    /// Tells those who hold words of it to look elsewhere. It stays mapped and readable.
+    pub(crate) fn give_up(&self) {
+        // Relaxed, here and below: a hint to go and look for another mapping, which orders itself.
+        self.given_up.store(1, Relaxed);
+    }
+
+    /// Whether this process has turned away from it.
+    #[inline]
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed) != 0
     }
 
     /// All words.

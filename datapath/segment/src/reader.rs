@@ -21,7 +21,8 @@ use crate::error::{OpenError, ReadError, Stale};
 use crate::header::{self, Geometry, HEADER_WORDS, Identity, STATE_AT};
 use crate::index::{self, Find};
 use crate::layout::{
-    HEADER_BYTES, KIND_REGISTER, KIND_SET, MAX_KEY_BYTES, STATE_CLOSED, STATE_INIT, STATE_READY,
+    CELL_VALUE, CELL_WORDS, HEADER_BYTES, KIND_REGISTER, KIND_SET, MAX_KEY_BYTES, STATE_CLOSED, STATE_INIT,
+    STATE_READY,
 };
 use crate::mapping::Mapping;
 use crate::register;
@@ -29,6 +30,7 @@ use crate::set::{self, Probe, SetHasher};
 use crate::state;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::watch::ChangeCursor;
+use crate::word::Word;
 use crate::words;
 use crate::{key_hash, shard_of, worker_of};
 use rustix::fs::{Mode, OFlags};
@@ -137,6 +139,18 @@ impl Reader {
         self.mapping.words().get(STATE_AT).is_none_or(|state| state.load(Relaxed) == STATE_CLOSED)
     }
 
+    /// Tells every [`Word`] of this reader that nothing new comes here any more: their `load` says `None` from now on. For a
+    /// segment whose daemon died without closing it, once there is a successor. All other reads go on.
+    pub fn give_up(&self) {
+        self.mapping.give_up();
+    }
+
+    /// Whether the segment is CLOSED, or was given up: two loads of hot lines.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.mapping.is_given_up() || self.is_closed()
+    }
+
     /// Number of the node.
     pub fn node(&self) -> u16 {
         self.identity.node
@@ -234,6 +248,15 @@ impl Reader {
     #[inline]
     pub fn word(&self, cell: CellRef) -> Result<u64, Stale> {
         self.cell(cell).and_then(|found| cell::word(found, cell.generation)).ok_or(Stale)
+    }
+
+    /// The value of a counter or flag kept at hand, for many reads: `Word::load` is [`Reader::word`] without the checks that
+    /// are made here.
+    pub fn word_at_hand(&self, cell: CellRef) -> Result<Word, Stale> {
+        self.word(cell)?;
+        let section = self.geometry.cell_section.start_words(cell.worker);
+        let value_at = section + cell.cell as usize * CELL_WORDS + CELL_VALUE;
+        Word::new(&self.mapping, value_at).ok_or(Stale)
     }
 
     /// The value of a register, replacing what `out` held. A register that was never set is empty with version 0.

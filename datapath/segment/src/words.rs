@@ -20,11 +20,38 @@ pub fn word_of(bytes: &[u8], index: usize) -> u64 {
         word.copy_from_slice(whole);
         return u64::from_le_bytes(word);
     }
-    let mut word = [0u8; 8];
-    if let Some(rest) = bytes.get(start..) {
-        word[..rest.len()].copy_from_slice(rest);
+    bytes.get(start..).map_or(0, short_word)
+}
+
+/// Fewer than eight bytes as a word, padded with zeros, by at most two loads of fixed size: a copy of a length that is not
+/// known at compile time is a call.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // They overlap in bytes that are the same.
+        return u64::from(u32::from_le_bytes(*front))
+            | u64::from(u32::from_le_bytes(*back)) << ((len - 4) * 8);
     }
-    u64::from_le_bytes(word)
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<2>(), bytes.last_chunk::<2>()) {
+        return u64::from(u16::from_le_bytes(*front))
+            | u64::from(u16::from_le_bytes(*back)) << ((len - 2) * 8);
+    }
+    bytes.first().map_or(0, |byte| u64::from(*byte))
+}
+
+/// Brings the cache line of a word closer, for a store that is to come soon. Where that can't be said, nothing happens.
+#[inline]
+pub fn prefetch(word: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    // SAFETY: a prefetch is a hint: it reads and writes no memory of the program, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(word).cast(),
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = word;
 }
 
 /// Stores bytes to the front of `to`. Returns false, having stored nothing, if they do not fit.

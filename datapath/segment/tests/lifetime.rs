@@ -227,3 +227,40 @@ fn a_sleeping_watcher_is_woken() {
     assert!(cursor.wait(Duration::from_secs(60)));
     assert!(before.elapsed() < Duration::from_secs(30));
 }
+
+#[test]
+fn a_word_at_hand_follows_its_cell_until_the_segment_is_over() {
+    let mut world = world(|_| {});
+    for key in [&b"first"[..], b"second", b"third"] {
+        let writer = world.writer_of(key);
+        let cell = writer.open_cell(1, key_hash(key), key).unwrap();
+        writer.publish_word(cell, key.len() as u64);
+    }
+    let (reader, other) = (world.reader(), world.reader());
+    let words = [&b"first"[..], b"second", b"third"]
+        .map(|key| reader.word_at_hand(found(&reader, 1, key)).unwrap().load());
+    assert_eq!(words, [Some(5), Some(6), Some(5)]);
+    let word = reader.word_at_hand(found(&reader, 1, b"second")).unwrap();
+    let writer = world.writer_of(b"second");
+    let cell = writer.open_cell(1, key_hash(b"second"), b"second").unwrap();
+    writer.publish_word(cell, 60);
+    assert_eq!(word.load(), Some(60));
+
+    // A set or register has no word.
+    let writer = world.writer_of(b"set");
+    writer.open_cell(5, key_hash(b"set"), b"set").unwrap();
+    assert!(reader.word_at_hand(found(&reader, 5, b"set")).is_err());
+
+    // Giving up is one reader's; closing is the segment's. The value stays readable for those who ask the reader.
+    let others_word = other.word_at_hand(found(&other, 1, b"second")).unwrap();
+    reader.give_up();
+    assert_eq!((word.load(), others_word.load()), (None, Some(60)));
+    assert!(reader.is_over() && !reader.is_closed() && !other.is_over());
+    assert_eq!(reader.word(found(&reader, 1, b"second")), Ok(60));
+    world.segment.close();
+    assert_eq!(others_word.load(), None);
+    assert!(other.is_over() && other.is_closed());
+    // A word keeps its mapping.
+    drop((reader, other));
+    assert_eq!(others_word.load(), None);
+}
