@@ -1,8 +1,12 @@
 //! All benches in one place: the command line, `all`, the quick tests and the report are made from this table.
 
+use crate::heal;
+use crate::idle;
 use crate::measure::Effort;
+use crate::ports;
 use crate::read;
 use crate::report::Report;
+use crate::throughput;
 use crate::visible;
 use crate::write;
 
@@ -25,6 +29,10 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "read", about: "reads from the segment, by handle and by key, quiet and beside a full-speed writer", full_s: 30, run: read::run },
     Bench { name: "write", about: "a write on one host: the call, until it is visible, until it is acknowledged; beside a hop through a bare ring", full_s: 25, run: write::run },
     Bench { name: "visible", about: "from a write on host A until an application on host B sees it; AF_XDP between namespaces", full_s: 40, run: visible::run },
+    Bench { name: "throughput", about: "sustained deltas a second, merged on host B of what is written on host A", full_s: 45, run: throughput::run },
+    Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
+    Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },
+    Bench { name: "idle", about: "processor time of five daemons that have nothing to do", full_s: 15, run: idle::run },
 ];
 
 /// The bench of a name.

@@ -7,6 +7,10 @@
 //!        ├─ read     reads from the segment: by handle, by key, quiet and under a full-speed writer
 //!        ├─ write    what a write costs its application, and how long until its host sees it
 //!        ├─ visible  from a write on one host until an application on another sees it
+//!        ├─ throughput sustained deltas a second, merged on one host of what is written on another
+//!        ├─ heal     how long two hosts take to be equal after a cut
+//!        ├─ ports    AF_XDP in the driver, AF_XDP in generic mode, UDP sockets
+//!        ├─ idle     what five daemons cost that have nothing to do
 //!        │
 //!        v
 //!   measure ──> Series (HDR histogram) ──> Row {series, limit, rivals, budgets} ──> Report ──> table, JSON
@@ -17,14 +21,19 @@
 
 pub mod benches;
 pub mod budget;
+pub mod heal;
+pub mod idle;
 pub mod machine;
 pub mod measure;
 pub mod median;
+pub mod pair;
+pub mod ports;
 pub mod raw;
 pub mod read;
 pub mod report;
 pub mod runner;
 pub mod series;
 pub mod table;
+pub mod throughput;
 pub mod visible;
 pub mod write;

@@ -36,7 +36,8 @@ pub const SMALLEST_FRAME_BYTES: usize = 80;
 
 /// The only peer of either end.
 const PEER: PeerSlot = PeerSlot(0);
-const CLUSTER_TAG: u32 = 0x1A77_1CED;
+/// What the filters let through.
+pub const CLUSTER_TAG: u32 = 0x1A77_1CED;
 /// As the daemon's default, so that a flood meets the same rings.
 const UMEM_FRAMES: u32 = 8192;
 
@@ -66,13 +67,20 @@ impl PortKind {
     }
 }
 
-/// Two hosts, and a port on each.
+/// Two hosts of one shard, and a port on each, whose only peer (slot 0) is the other.
 pub struct Line {
-    // Dropped in this order: ports, then the programs that feed them, then the network.
+    // Dropped in this order: ports, then what they stand on.
     ports: [Box<dyn Port>; 2],
+    ground: Ground,
+}
+
+/// What ports stand on; to be dropped after them.
+pub struct Ground {
+    // Programs before the network that they are attached in.
     _programs: Vec<XdpProgram>,
     _network: Network,
-    udp_port: u16,
+    /// The shard's UDP port.
+    pub udp_port: u16,
 }
 
 impl Line {
@@ -98,7 +106,14 @@ impl Line {
             }
         };
         let ports = [open(0)?, open(1)?];
-        Ok(Line { ports, _programs: programs, udp_port: plans[0].base_port, _network: network })
+        let ground = Ground { _programs: programs, _network: network, udp_port: plans[0].base_port };
+        Ok(Line { ports, ground })
+    }
+
+    /// The ports alone, for a worker to own, and what they stand on.
+    #[must_use]
+    pub fn split(self) -> ([Box<dyn Port>; 2], Ground) {
+        (self.ports, self.ground)
     }
 
     /// How its frames move, for people.
@@ -158,7 +173,7 @@ fn both<T: Send>(
     sender: impl FnOnce(&mut dyn Port, u16) -> Result<T> + Send,
     receiver: impl FnOnce(&mut dyn Port, u16, &AtomicBool) -> Result<()> + Send,
 ) -> Result<T> {
-    let udp_port = line.udp_port;
+    let udp_port = line.ground.udp_port;
     let [left, right] = &mut line.ports;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -12,22 +12,33 @@
 //! that finds *n* has seen the first *n* writes, and no write can be missed. Both ends read `CLOCK_MONOTONIC`, which all
 //! network namespaces of a machine share.
 //!
-//! **Two cores for four programs.** Host A's application and daemon share one core, host B's the other, as they would on two
-//! hosts of one core each. The limit, by contrast, has a whole core for each of its two ends. Rows differ in who waits how:
+//! **Two cores for four programs.** Each daemon has a core; applications have to share one with a daemon, and each time that
+//! a core changes hands it costs some 0.6 µs and the time until the next turn comes round. The limit has a core for each of
+//! its two ends. So the headline has *one* program that is a client of both hosts: it writes at A and looks at B, beside
+//! daemon A. The rows with two programs have host A's on core 0 and host B's on core 1.
+//!
+//! **Pace.** A write that travels alone finds caches that have forgotten it, and the slower the pace, the more: on the machine
+//! this was written on a raw frame takes 1.6 µs back to back, 1.8 µs each 50 µs, and 3 µs each 500 µs. So each row stands
+//! beside a limit of its own pace.
 //!
 //! | row | daemons | applications |
 //! |---|---|---|
-//! | all poll | `yield`: poll, and offer the core after each turn | poll, and offer the core after each look |
+//! | one program, two programs | `yield`: poll, and offer the core after each turn | poll, and offer the core after each look |
 //! | daemons sleep | `sleep` | as above |
 //! | all sleep | `sleep` | the writer sleeps until a write is due, the reader in a watch |
+//!
+//! The stages ([`stages`]) say where the time goes when nobody waits for a core.
 
+mod probe;
 mod schedule;
+pub mod stages;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::budget::{Budget, Quantity};
 use crate::measure::Effort;
@@ -35,12 +46,15 @@ use crate::raw::{self, Line, PortKind};
 use crate::report::{Report, Row};
 use crate::series::Series;
 
+pub use probe::probe_writes;
 pub use schedule::{Waiting, Writes, watch_writes};
 
-/// Writes a second: far below what saturates anything, so that each write travels alone.
-const RATE_PER_S: u64 = 2_000;
+/// Writes a second of the headline: fast enough that caches remember, slow enough that each write travels alone.
+const FAST_PER_S: u64 = 20_000;
+/// Writes a second of the other rows.
+const SLOW_PER_S: u64 = 2_000;
 
-/// Runs the limit and all rows.
+/// Runs the limits, all rows, and the stages.
 ///
 /// # Errors
 /// If the cluster can't be started or a write never arrives.
@@ -48,74 +62,127 @@ pub fn run(effort: Effort) -> Result<Report> {
     if let Some(obstacle) = Environment::probe().obstacle() {
         return Ok(Report::skipped("visible", obstacle));
     }
-    let limit = raw::one_way(
-        &mut Line::open(Fabric::Wire, PortKind::XdpDriver)?,
-        effort.pick(Duration::from_secs(3), Duration::from_millis(50)),
-    )?;
-    let mut report = Report::new(
-        "visible",
-        json!({
-            "loop": "open",
-            "writes_per_s": RATE_PER_S,
-            "latency": "from when a write was due until the reader saw it; CLOCK_MONOTONIC, which namespaces share",
-            "fabric": "one veth pair between two namespaces",
-            "pinned": "core 0: writer and daemon A; core 1: reader and daemon B",
-            "limit": "raw AF_XDP ping-pong of the smallest frame over the same fabric, halved; both ends poll",
-        }),
-    );
-    for (index, case) in CASES.iter().enumerate() {
-        let series = case.measure(effort)?.with_rate(RATE_PER_S as f64);
-        let row = Row::new(series).limit(limit.clone()).setup(case.setup());
-        if index == 0 {
-            report.push_headline(
-                row.budget(Budget::at_most(Quantity::RatioP50, 2.0))
-                    .budget(Budget::at_most(Quantity::P99, 20_000.0))
-                    .budget(Budget::at_most(Quantity::P999, 100_000.0)),
-            );
-        } else {
-            report.push(row);
+    let flat_out = raw_one_way(Duration::ZERO, effort)?.named("raw one-way, back to back");
+    let limits = [limit(FAST_PER_S, effort)?, limit(SLOW_PER_S, effort)?];
+    let mut report = Report::new("visible", setup());
+    for (daemons, cases) in CASES {
+        let cluster = start(*daemons)?;
+        let sockets = [cluster.hosts()[0].socket(), cluster.hosts()[1].socket()];
+        for case in *cases {
+            let limit = limits[usize::from(case.rate_per_s == SLOW_PER_S)].clone();
+            let row = Row::new(case.measure(&sockets, effort)?).limit(limit).setup(case.setup(*daemons));
+            if report.rows.is_empty() {
+                report.push_headline(
+                    row.budget(Budget::at_most(Quantity::RatioP50, 2.0))
+                        .budget(Budget::at_most(Quantity::P99, 20_000.0))
+                        .budget(Budget::at_most(Quantity::P999, 100_000.0)),
+                );
+            } else {
+                report.push(row);
+            }
         }
     }
+    let staged = effort.pick(Duration::from_secs(1), Duration::from_millis(20));
+    for series in stages::measure(staged)?.series {
+        report.push(Row::new(series).chart("stages of one write"));
+    }
+    report.push(Row::new(flat_out));
     Ok(report)
 }
 
-/// Who waits how.
-struct Case {
-    name: &'static str,
-    daemons: IdleChoice,
-    applications: Waiting,
+fn setup() -> Value {
+    json!({
+        "loop": "open",
+        "latency": "from when a write was due until the reader saw it; CLOCK_MONOTONIC, which namespaces share",
+        "fabric": "one veth pair between two namespaces",
+        "pinned": "core 0: daemon A and the writer (one program: the reader too); core 1: daemon B (two programs: and the reader)",
+        "limit": "raw AF_XDP ping-pong of the smallest frame over the same fabric at the same pace, halved; both ends poll",
+    })
 }
 
-const CASES: [Case; 3] = [
-    Case { name: "all poll", daemons: IdleChoice::Yield, applications: Waiting::Poll },
-    Case { name: "daemons sleep", daemons: IdleChoice::Sleep, applications: Waiting::Poll },
-    Case { name: "all sleep", daemons: IdleChoice::Sleep, applications: Waiting::Sleep },
+/// A limit at the pace of a row.
+fn limit(rate_per_s: u64, effort: Effort) -> Result<Series> {
+    Ok(raw_one_way(interval(rate_per_s), effort)?.with_rate(rate_per_s as f64))
+}
+
+fn raw_one_way(pace: Duration, effort: Effort) -> Result<Series> {
+    let mut line = Line::open(Fabric::Wire, PortKind::XdpDriver)?;
+    raw::one_way(&mut line, pace, effort.pick(Duration::from_secs(2), Duration::from_millis(30)))
+}
+
+fn interval(rate_per_s: u64) -> Duration {
+    Duration::from_nanos(1_000_000_000 / rate_per_s)
+}
+
+fn start(idle: IdleChoice) -> Result<Cluster> {
+    let ports = vec![PortChoice::Xdp; 2];
+    Cluster::start(&ClusterSpec { hosts: 2, fabric: Fabric::Wire, ports, idle, ..ClusterSpec::default() })
+}
+
+/// Who writes how often, and who waits how.
+struct Case {
+    name: &'static str,
+    rate_per_s: u64,
+    programs: Programs,
+}
+
+#[derive(Clone, Copy)]
+enum Programs {
+    /// One at both hosts, on host A's core.
+    One,
+    /// One at each host, on its host's core.
+    Two(Waiting),
+}
+
+/// The rows, by what the daemons do when there is nothing to do. The first one is the headline.
+const CASES: &[(IdleChoice, &[Case])] = &[
+    (
+        IdleChoice::Yield,
+        &[
+            Case { name: "all poll, one program, 20 k/s", rate_per_s: FAST_PER_S, programs: Programs::One },
+            Case { name: "all poll, one program, 2 k/s", rate_per_s: SLOW_PER_S, programs: Programs::One },
+            Case {
+                name: "all poll, two programs, 2 k/s",
+                rate_per_s: SLOW_PER_S,
+                programs: Programs::Two(Waiting::Poll),
+            },
+        ],
+    ),
+    (
+        IdleChoice::Sleep,
+        &[
+            Case {
+                name: "daemons sleep, two programs, 2 k/s",
+                rate_per_s: SLOW_PER_S,
+                programs: Programs::Two(Waiting::Poll),
+            },
+            Case {
+                name: "all sleep, two programs, 2 k/s",
+                rate_per_s: SLOW_PER_S,
+                programs: Programs::Two(Waiting::Sleep),
+            },
+        ],
+    ),
 ];
 
 impl Case {
-    fn measure(&self, effort: Effort) -> Result<Series> {
-        let spec = ClusterSpec {
-            hosts: 2,
-            fabric: Fabric::Wire,
-            ports: vec![PortChoice::Xdp; 2],
-            idle: self.daemons,
-            ..ClusterSpec::default()
+    fn measure(&self, sockets: &[PathBuf; 2], effort: Effort) -> Result<Series> {
+        let duration = effort.pick(Duration::from_secs(4), Duration::from_millis(60));
+        let writes = Writes { interval: interval(self.rate_per_s), duration };
+        let series = match self.programs {
+            Programs::One => probe_writes(self.name, sockets, writes)?,
+            Programs::Two(waiting) => watch_writes(self.name, sockets, writes, waiting)?,
         };
-        let cluster = Cluster::start(&spec)?;
-        let sockets = [cluster.hosts()[0].socket(), cluster.hosts()[1].socket()];
-        let writes = Writes {
-            rate_per_s: RATE_PER_S,
-            duration: effort.pick(Duration::from_secs(8), Duration::from_millis(100)),
-            waiting: self.applications,
-        };
-        watch_writes(self.name, &sockets, writes)
+        Ok(series.with_rate(self.rate_per_s as f64))
     }
 
-    fn setup(&self) -> serde_json::Value {
-        let applications = match self.applications {
-            Waiting::Poll => "poll, yielding the core",
-            Waiting::Sleep => "sleep",
+    fn setup(&self, daemons: IdleChoice) -> Value {
+        let applications = match self.programs {
+            Programs::One => "one program at both hosts, polls",
+            Programs::Two(Waiting::Poll) => "two programs, both poll",
+            Programs::Two(Waiting::Sleep) => "two programs, both sleep",
         };
-        json!({ "daemons": format!("{:?}", self.daemons).to_lowercase(), "applications": applications })
+        let daemons = format!("{daemons:?}").to_lowercase();
+        json!({ "daemons": daemons, "applications": applications, "writes_per_s": self.rate_per_s })
     }
 }

@@ -97,7 +97,12 @@ fn network(mut section: Section<'_, '_>) -> Network {
         .integer("base_port", 1..=65_535)
         .and_then(|port| u16::try_from(port).ok())
         .unwrap_or(defaults::BASE_PORT);
-    let choices = [("auto", PortChoice::Auto), ("xdp", PortChoice::Xdp), ("udp", PortChoice::Udp)];
+    let choices = [
+        ("auto", PortChoice::Auto),
+        ("xdp", PortChoice::Xdp),
+        ("xdp-generic", PortChoice::XdpGeneric),
+        ("udp", PortChoice::Udp),
+    ];
     let port = section.choice("port", &choices).unwrap_or(PortChoice::Auto);
     section.finish();
     Network { address, interface, base_port, port }

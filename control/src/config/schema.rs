@@ -53,6 +53,8 @@ pub enum PortChoice {
     Auto,
     /// AF_XDP in either mode, or no start.
     Xdp,
+    /// AF_XDP in generic mode, or no start.
+    XdpGeneric,
     /// Kernel UDP sockets.
     Udp,
 }

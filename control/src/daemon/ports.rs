@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   auto:  xdp-driver ──no──> xdp-generic ──no──> udp          xdp:  xdp-driver ──no──> xdp-generic ──no──> error
+//!                                                              xdp-generic:             xdp-generic ──no──> error
 //! ```
 //!
 //! All workers get the same mode: a failure of any of them gives up the whole mode, and what had been opened in it is
@@ -38,7 +39,7 @@ pub async fn open(config: &Config, netlink: &Handle) -> Result<Ports, StartError
     if config.network.port != PortChoice::Udp {
         match usable_interface(config, netlink).await {
             Ok(interface) => {
-                for mode in [Mode::Driver, Mode::Generic] {
+                for &mode in modes(config.network.port) {
                     match open_xdp(config, &interface, mode) {
                         Ok((ports, program)) => {
                             return Ok(Ports {
@@ -55,13 +56,22 @@ pub async fn open(config: &Config, netlink: &Handle) -> Result<Ports, StartError
             Err(reason) => tried.push(format!("xdp: {reason}")),
         }
     }
-    if config.network.port != PortChoice::Xdp {
+    if matches!(config.network.port, PortChoice::Auto | PortChoice::Udp) {
         match open_udp(config) {
             Ok(ports) => return Ok(Ports { ports, program: None, interface: None, refused: tried }),
             Err(reason) => tried.push(format!("udp: {reason}")),
         }
     }
     Err(StartError::Port { address: config.network.address, tried })
+}
+
+/// The modes of AF_XDP that a choice allows, the better one first.
+fn modes(choice: PortChoice) -> &'static [Mode] {
+    match choice {
+        PortChoice::Auto | PortChoice::Xdp => &[Mode::Driver, Mode::Generic],
+        PortChoice::XdpGeneric => &[Mode::Generic],
+        PortChoice::Udp => &[],
+    }
 }
 
 fn mode_name(mode: Mode) -> &'static str {

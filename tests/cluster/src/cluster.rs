@@ -3,6 +3,7 @@
 //! One cluster runs at a time in a process (the tests of one file run on several threads, and two clusters of polling
 //! daemons on two cores would only measure each other): [`Cluster::start`] waits for its turn.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -49,6 +50,8 @@ pub struct ClusterSpec {
     pub ports: Vec<PortChoice>,
     /// The idle strategy of all workers.
     pub idle: IdleChoice,
+    /// The `limits` of all hosts that are not the defaults, by their names in the configuration.
+    pub limits: BTreeMap<&'static str, u64>,
     /// The faults from the start on.
     pub faults: Faults,
     /// The seed of the faults.
@@ -64,6 +67,7 @@ impl Default for ClusterSpec {
             ipv6: false,
             ports: Vec::new(),
             idle: IdleChoice::Sleep,
+            limits: BTreeMap::new(),
             faults: Faults::NONE,
             seed: 1,
         }
@@ -101,6 +105,7 @@ impl ClusterSpec {
                     },
                     workers: Some(WorkersTable { cores: vec![(host % cores) as u16], idle: Some(self.idle) }),
                     paths: PathsTable { directory: directory.join(&name) },
+                    limits: self.limits.iter().map(|(&name, &limit)| (name.to_owned(), limit)).collect(),
                     peers: (0..self.hosts)
                         .filter(|&peer| peer != host)
                         .map(|peer| PeerTable { id: peer as u16 + 1, address: address(host, peer) })

@@ -4,6 +4,7 @@
 //! from a [`ClusterSpec`](crate::ClusterSpec). Either way the harness reads the file back to learn the addresses that it
 //! has to make, so that it can't disagree with the daemon about them. Keys that it does not need are left to the daemon.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -69,12 +70,14 @@ impl HostPlan {
 
 /// `network.port`: how the daemon reaches the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum PortChoice {
     /// AF_XDP where it works, else UDP.
     Auto,
     /// AF_XDP or nothing.
     Xdp,
+    /// AF_XDP in generic mode or nothing.
+    XdpGeneric,
     /// Kernel sockets.
     Udp,
 }
@@ -96,6 +99,7 @@ impl fmt::Display for PortChoice {
         f.write_str(match self {
             PortChoice::Auto => "auto",
             PortChoice::Xdp => "xdp",
+            PortChoice::XdpGeneric => "xdp-generic",
             PortChoice::Udp => "udp",
         })
     }
@@ -110,6 +114,8 @@ pub(crate) struct ConfigFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersTable>,
     pub paths: PathsTable,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
     #[serde(default)]
     pub peers: Vec<PeerTable>,
 }

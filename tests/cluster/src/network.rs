@@ -126,7 +126,9 @@ impl Network {
 
     /// Puts other faults in force, from the next frame on. Fails on the kernel's own links, which have none.
     pub fn set_faults(&self, faults: Faults) -> Result<()> {
-        self.controls().context("the kernel's own links have no faults: use Fabric::Switch")?.set_faults(faults);
+        self.controls()
+            .context("the kernel's own links have no faults: use Fabric::Switch")?
+            .set_faults(faults);
         Ok(())
     }
 
@@ -212,7 +214,9 @@ fn set_address(namespace: &Namespace, plan: &HostPlan) -> Result<()> {
         // Without duplicate address detection the address can be bound at once.
         IpAddr::V6(_) => (64, "nodad"),
     };
-    namespace.ip(&format!("address add {}/{prefix_bits} dev {HOST_INTERFACE} {flags}", plan.address)).map(drop)
+    namespace
+        .ip(&format!("address add {}/{prefix_bits} dev {HOST_INTERFACE} {flags}", plan.address))
+        .map(drop)
 }
 
 /// Joins all switch-side ends by a bridge that forwards from the first moment: no spanning tree, no listening delay.

@@ -149,6 +149,7 @@ fn written(config: &Config) -> String {
     let port = match network.port {
         PortChoice::Auto => "auto",
         PortChoice::Xdp => "xdp",
+        PortChoice::XdpGeneric => "xdp-generic",
         PortChoice::Udp => "udp",
     };
     let idle = match workers.idle {
