@@ -154,11 +154,13 @@ impl Finding {
 
     /// Whether something that had been made durable is not there any more; else it is what a crash leaves behind.
     pub fn is_loss(&self) -> bool {
-        match self.what {
-            FindingKind::LogHeaderTorn(_) | FindingKind::LogTorn { .. } | FindingKind::LogEndMissing => false,
-            FindingKind::LogEnlarged { .. } => false,
-            _ => true,
-        }
+        !matches!(
+            self.what,
+            FindingKind::LogHeaderTorn(_)
+                | FindingKind::LogTorn { .. }
+                | FindingKind::LogEndMissing
+                | FindingKind::LogEnlarged { .. }
+        )
     }
 }
 
