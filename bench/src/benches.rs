@@ -2,6 +2,7 @@
 
 use crate::heal;
 use crate::idle;
+use crate::etcd;
 use crate::measure::Effort;
 use crate::ports;
 use crate::read;
@@ -33,6 +34,7 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
     Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },
     Bench { name: "idle", about: "processor time of five daemons that have nothing to do", full_s: 15, run: idle::run },
+    Bench { name: "etcd", about: "the same work for a three-node etcd: latency, throughput, reads; a leader killed, a host cut off", full_s: 65, run: etcd::run },
 ];
 
 /// The bench of a name.

@@ -11,6 +11,7 @@
 //!        ├─ heal     how long two hosts take to be equal after a cut
 //!        ├─ ports    AF_XDP in the driver, AF_XDP in generic mode, UDP sockets
 //!        ├─ idle     what five daemons cost that have nothing to do
+//!        ├─ etcd     the same work for a three-node etcd, and what faults do to both
 //!        │
 //!        v
 //!   measure ──> Series (HDR histogram) ──> Row {series, limit, rivals, budgets} ──> Report ──> table, JSON
@@ -21,6 +22,7 @@
 
 pub mod benches;
 pub mod budget;
+pub mod etcd;
 pub mod heal;
 pub mod idle;
 pub mod machine;

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use lattice_bench::benches::{BENCHES, Bench, find};
+use lattice_bench::etcd::claim;
 use lattice_bench::machine;
 use lattice_bench::measure::Effort;
 use lattice_bench::runner::run_all;
@@ -51,6 +52,9 @@ fn main() -> anyhow::Result<()> {
         }
     } else {
         print!("{}", table(&reports));
+        for report in &reports {
+            print!("{}", claim::table(report));
+        }
     }
     let failed: Vec<&str> =
         reports.iter().filter(|report| report.failed.is_some()).map(|report| report.bench.as_str()).collect();

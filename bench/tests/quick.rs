@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Benches whose headline stands beside a limit measured in the same run.
 const LIMITED: &[&str] = &["read", "write", "visible", "throughput", "heal"];
 
+/// Benches of other people's programs, which need not be installed, also in CI.
+const RIVALS: &[&str] = &["etcd"];
+
 #[test]
 fn every_bench_runs_and_its_json_holds_together() {
     // The daemon is built before a clock runs, where nobody has built it yet.
@@ -26,7 +29,8 @@ fn every_bench_runs_and_its_json_holds_together() {
             // Straight to the terminal: the test harness would swallow eprintln.
             let line = format!("\nSKIPPED: bench {}: {why}\n", bench.name);
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-            assert!(std::env::var_os("CI").is_none(), "CI must be able to run all: {line}");
+            let is_required = std::env::var_os("CI").is_some() && !RIVALS.contains(&bench.name);
+            assert!(!is_required, "CI must be able to run this: {line}");
             continue;
         }
         assert!(report["setup"]["steal_percent"].is_number() && report["setup"]["machine"].is_object());
