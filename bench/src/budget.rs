@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::report::{Row, ratio};
+use crate::series::Unit;
 use crate::table::amount;
 
 /// A number of a row that a budget can be about.
@@ -71,17 +72,29 @@ impl Budget {
             Bound::AtMost(bound) => ("<=", bound, value.is_some_and(|value| value <= bound)),
             Bound::AtLeast(bound) => (">=", bound, value.is_some_and(|value| value >= bound)),
         };
-        let (name, bound) = match self.quantity {
-            Quantity::P50 => ("p50", amount(row.unit(), bound)),
-            Quantity::P99 => ("p99", amount(row.unit(), bound)),
-            Quantity::P999 => ("p99.9", amount(row.unit(), bound)),
-            Quantity::Rate => ("rate", amount(crate::series::Unit::Rate(""), bound)),
-            Quantity::RatioP50 => ("p50/limit", format!("{bound}x")),
-            Quantity::RatioRate => ("rate/limit", format!("{bound}x")),
-            Quantity::RateOverRival => ("rate/rival", format!("{bound}x")),
-            Quantity::P99UnderRival => ("rival p99/p99", format!("{bound}x")),
+        let name = match self.quantity {
+            Quantity::P50 => "p50",
+            Quantity::P99 => "p99",
+            Quantity::P999 => "p99.9",
+            Quantity::Rate => "rate",
+            Quantity::RatioP50 => "p50/limit",
+            Quantity::RatioRate => "rate/limit",
+            Quantity::RateOverRival => "rate/rival",
+            Quantity::P99UnderRival => "rival p99/p99",
         };
-        Judged { budget: format!("{name} {sign} {bound}"), value, met }
+        Judged { budget: format!("{name} {sign} {}", self.amount(row, bound)), value, met }
+    }
+
+    /// A value of the budget's quantity with its unit.
+    #[must_use]
+    pub fn amount(&self, row: &Row, value: f64) -> String {
+        match self.quantity {
+            Quantity::P50 | Quantity::P99 | Quantity::P999 => amount(row.unit(), value),
+            Quantity::Rate => amount(Unit::Rate(""), value),
+            Quantity::RatioP50 | Quantity::RatioRate | Quantity::RateOverRival | Quantity::P99UnderRival => {
+                format!("{}x", (value * 100.0).round() / 100.0)
+            }
+        }
     }
 
     fn value(&self, row: &Row) -> Option<f64> {
@@ -105,7 +118,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::{Series, Unit};
+    use crate::series::Series;
 
     #[test]
     fn a_budget_is_met_at_its_bound_and_missed_beyond_and_without_a_value() {

@@ -28,6 +28,7 @@ pub mod idle;
 pub mod machine;
 pub mod measure;
 pub mod median;
+pub mod page;
 pub mod pair;
 pub mod ports;
 pub mod raw;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -56,12 +57,29 @@ pub fn describe() -> Value {
         "memory_gib": (memory_kib as f64 / 1024.0 / 1024.0).round(),
         "virtual": is_virtual,
         "kernel": kernel.trim(),
+        "measured_at": utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "rustc": env!("LATTICE_RUSTC"),
         "commit": git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into()),
         // Without git nobody knows: then neither true nor false.
         "tree_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
     })
+}
+
+/// Seconds since the Unix epoch as a date and a time.
+fn utc(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days since 0000-03-01, in eras of 400 years.
+    let day = days + 719_468;
+    let (era, day_of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = year_of_era + era * 400 + u64::from(month >= 10);
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let (hour, minute) = (second / 3600, second % 3600 / 60);
+    format!("{year}-{month:02}-{day_of_month:02} {hour:02}:{minute:02} UTC")
 }
 
 /// What git says about the sources of this program, where both are still there.
@@ -73,6 +91,13 @@ fn git(arguments: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(951_827_696), "2000-02-29 12:34 UTC");
+        assert_eq!(utc(1_798_761_599), "2026-12-31 23:59 UTC");
+    }
 
     #[test]
     fn steal_is_the_eighth_field_as_a_share_of_all() {

@@ -1,5 +1,7 @@
 //! `lattice-bench`: runs one bench, or all of them, and prints a table or JSON.
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
@@ -7,6 +9,7 @@ use lattice_bench::benches::{BENCHES, Bench, find};
 use lattice_bench::etcd::claim;
 use lattice_bench::machine;
 use lattice_bench::measure::Effort;
+use lattice_bench::page;
 use lattice_bench::runner::run_all;
 use lattice_bench::table::table;
 
@@ -25,6 +28,9 @@ struct Args {
     /// Repeat, and show of each row the run with the median p50 and the spread of all.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     runs: u16,
+    /// Write report.html, report.json and the distributions (hgrm/) to this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    report: Option<PathBuf>,
 }
 
 fn names() -> Vec<&'static str> {
@@ -55,6 +61,10 @@ fn main() -> anyhow::Result<()> {
         for report in &reports {
             print!("{}", claim::table(report));
         }
+    }
+    if let Some(directory) = &args.report {
+        page::write(directory, &reports, &machine)?;
+        eprintln!("report: {}", directory.join("report.html").display());
     }
     let failed: Vec<&str> =
         reports.iter().filter(|report| report.failed.is_some()).map(|report| report.bench.as_str()).collect();

@@ -1,13 +1,15 @@
 //! `read`: what it costs to read a counter, a flag, a 64-byte register and a 100-element set from the segment.
 //!
 //! ```text
-//!   core 0: reader ── by handle: the key was found before; by key: found anew each time
+//!   core 0: reader ── by handle: the key was found before; by key: hashed and found anew each time
 //!   core 1: nobody (quiet), or a writer that publishes the same key as fast as it can
 //! ```
 //!
-//! The limit of a counter or flag is a relaxed load of an atomic word (with a writer: one that the other core stores to all the
-//! time); of a register or set, a memcpy of as many bytes. Torn reads are looked for after each register's measurement:
-//! all words of a value must be equal.
+//! The limit of a counter or flag is a bare relaxed load of the very word in the segment that the read ends with, so with a
+//! writer both wait for the same cache line. The limit of a register or set is a memcpy of as many bytes of memory that
+//! nobody writes. Reads and limits are measured by the same loop; what the loop takes with nothing in it is in the setup
+//! (`empty_loop_ns`), and is subtracted from neither. Torn reads are looked for after each register's measurement: all words of
+//! a value must be equal.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -18,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use lattice_client::{Client, Error, Register};
-use lattice_segment::{CellId, Segment, SegmentConfig, Writer, key_hash, layout, monotonic_ns};
+use lattice_segment::{
+    CellId, Lookup, Reader, Segment, SegmentConfig, Word, Writer, key_hash, layout, monotonic_ns,
+};
 use serde_json::json;
 
 use crate::budget::{Budget, Quantity};
@@ -80,7 +84,15 @@ pub fn run(effort: Effort) -> anyhow::Result<Report> {
     let is_pinned = core_affinity::set_for_current(core_affinity::CoreId { id: READER_CORE });
     let directory = tempfile::Builder::new().prefix("lattice-bench-").tempdir_in("/dev/shm")?;
     let path = directory.path().join("segment");
-    let mut report = Report::new("read", json!({ "loop": "closed", "pinned": is_pinned }));
+    let empty = measure("empty loop", duration, || Ok(0u64))?;
+    let setup = json!({
+        "loop": "closed",
+        "pinned": is_pinned,
+        "cores": { "reader": READER_CORE, "writer": WRITER_CORE },
+        "empty_loop_ns": empty.batch.numbers().p50,
+        "empty_loop_each_alone_ns": empty.single.numbers().p50,
+    });
+    let mut report = Report::new("read", setup);
     for has_writer in [false, true] {
         for target in Target::ALL {
             let bench = Bench::start(&path, target, has_writer)?;
@@ -133,6 +145,8 @@ fn rows(target: Target, by_handle: bool, has_writer: bool, measured: Measured, l
 struct Bench {
     target: Target,
     client: Client,
+    /// The counter's or flag's word, of which a bare load is the limit.
+    word: Option<Word>,
     segment: Segment,
     publisher: Publisher,
 }
@@ -162,23 +176,29 @@ impl Bench {
         }
         segment.mark_ready();
         let publisher = Publisher::start(has_writer.then_some((writer, cell)), target);
-        Ok(Bench { target, client: Client::open_read_only(path)?, segment, publisher })
+        let reader = Reader::open(path)?;
+        let word = match reader.lookup(target.kind(), target.key().as_bytes()) {
+            Lookup::Found(cell) => reader.word_at_hand(cell).ok(),
+            _ => None,
+        };
+        Ok(Bench { target, client: Client::open_read_only(path)?, word, segment, publisher })
     }
 
     fn read(&self, name: &str, duration: Duration, by_handle: bool) -> anyhow::Result<Measured> {
         let client = &self.client;
+        let by_key = client.by_key();
         let key = self.target.key();
         match self.target {
             Target::Counter if by_handle => {
                 let counter = client.counter(key)?;
                 measure(name, duration, || Ok(counter.get()?))
             }
-            Target::Counter => measure(name, duration, || Ok(client.counter(key)?.get()?)),
+            Target::Counter => measure(name, duration, || Ok(by_key.counter(key)?)),
             Target::Flag if by_handle => {
                 let flag = client.flag(key)?;
                 measure(name, duration, || Ok(flag.get()?))
             }
-            Target::Flag => measure(name, duration, || Ok(client.flag(key)?.get()?)),
+            Target::Flag => measure(name, duration, || Ok(by_key.flag(key)?)),
             Target::Register => {
                 let register = client.register(key)?;
                 let mut bytes = Vec::with_capacity(REGISTER_BYTES);
@@ -186,7 +206,7 @@ impl Bench {
                     if by_handle {
                         Ok(register.get_into(&mut bytes)?)
                     } else {
-                        Ok(client.register(key)?.get_into(&mut bytes)?)
+                        Ok(by_key.register_into(key, &mut bytes)?)
                     }
                 })?;
                 look_for_torn_reads(duration, &register)?;
@@ -196,10 +216,13 @@ impl Bench {
                 let set = client.set(key)?;
                 measure(name, duration, || {
                     let mut visited = 0u32;
-                    let found = if by_handle { None } else { Some(client.set(key)?) };
-                    match found.as_ref().unwrap_or(&set).for_each_member(|element| {
-                        visited += u32::from(!black_box(element).is_empty());
-                    }) {
+                    let visit = |element: &[u8]| visited += u32::from(!black_box(element).is_empty());
+                    let result = if by_handle {
+                        set.for_each_member(visit)
+                    } else {
+                        by_key.for_each_member(key, visit)
+                    };
+                    match result {
                         // The writer may change buckets faster than they can be walked: an answer too, and counted in the time.
                         Err(Error::Busy) => Ok(()),
                         result => {
@@ -215,9 +238,12 @@ impl Bench {
 
     /// The best possible: a load of a word, or a copy of as many bytes.
     fn limit(&self, duration: Duration) -> anyhow::Result<Measured> {
-        let word = Arc::clone(&self.publisher.word);
         let copied_bytes = match self.target {
             Target::Counter | Target::Flag => {
+                let word = self.word.as_ref().map(Word::bare).context("no word")?;
+                if self.target == Target::Flag {
+                    return measure("relaxed atomic load", duration, || Ok(word.load(Relaxed) != 0));
+                }
                 return measure("relaxed atomic load", duration, || Ok(word.load(Relaxed)));
             }
             Target::Register => REGISTER_BYTES,
@@ -291,36 +317,35 @@ fn publish(writer: &mut Writer, target: Target, cell: CellId, round: u64) -> any
 
 /// The full-speed writer on the other core, or the writer at rest.
 struct Publisher {
-    /// What the limit loads; the writer stores to it as often as it publishes.
-    word: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Publisher {
     fn start(work: Option<(Writer, CellId)>, target: Target) -> Publisher {
-        let word = Arc::new(AtomicU64::new(0));
+        // The last round that was published.
+        let published = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = work.map(|(mut writer, cell)| {
-            let (word, stop) = (Arc::clone(&word), Arc::clone(&stop));
+            let (published, stop) = (Arc::clone(&published), Arc::clone(&stop));
             std::thread::spawn(move || {
                 core_affinity::set_for_current(core_affinity::CoreId { id: WRITER_CORE });
                 let mut round = u64::from(MEMBERS);
-                // Relaxed: neither the flag nor the word has data behind it.
+                // Relaxed: neither the flag nor the number has data behind it.
                 while !stop.load(Relaxed) {
                     publish(&mut writer, target, cell, round)?;
-                    word.store(round, Relaxed);
+                    published.store(round, Relaxed);
                     round += 1;
                 }
                 Ok(())
             })
         });
         if thread.is_some() {
-            while word.load(Relaxed) == 0 {
+            while published.load(Relaxed) == 0 {
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
-        Publisher { word, stop, thread }
+        Publisher { stop, thread }
     }
 
     fn stop(self) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! Every value goes into an HDR histogram of three significant digits, in thousandths of its unit: a latency of 0.7 ns keeps
 //! its digits, and one of an hour fits as well.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -171,6 +172,60 @@ impl Series {
         steps as f64 / STEPS_PER_UNIT
     }
 
+    /// The values over 1/(1-p), from the smallest at 1 to the largest at the count: a curve on which the tail has as much room
+    /// as the middle. Points between two of the same value are left out.
+    #[must_use]
+    pub fn tail_points(&self, points_per_decade: usize) -> Vec<(f64, f64)> {
+        let count = self.count() as f64;
+        let steps = (count.max(1.0).log10() * points_per_decade as f64).floor() as usize;
+        let at = |step: usize| 10f64.powf(step as f64 / points_per_decade as f64);
+        let inner = (0..=steps).map(|step| (at(step), self.quantile(1.0 - 1.0 / at(step))));
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for point in inner.chain([(count.max(1.0), self.quantile(1.0))]) {
+            if let [.., before, last] = points[..]
+                && before.1 == last.1
+                && last.1 == point.1
+            {
+                points.pop();
+            }
+            points.push(point);
+        }
+        points
+    }
+
+    /// The distribution as text that HdrHistogram's plotters read: value, percentile, count so far, 1/(1-percentile).
+    #[must_use]
+    pub fn hgrm(&self) -> String {
+        let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
+        let mut so_far = 0;
+        for value in self.histogram.iter_quantiles(5) {
+            so_far += value.count_since_last_iteration();
+            let quantile = value.quantile_iterated_to();
+            let steps = value.value_iterated_to().min(self.max_steps) as f64 / STEPS_PER_UNIT;
+            // Writing to a String can't fail, here and below.
+            let _ = match quantile < 1.0 {
+                true => writeln!(
+                    text,
+                    "{steps:12.3} {quantile:14.12} {so_far:10} {:14.2}",
+                    1.0 / (1.0 - quantile)
+                ),
+                false => writeln!(text, "{steps:12.3} {quantile:14.12} {so_far:10}"),
+            };
+        }
+        let mean = self.histogram.mean() / STEPS_PER_UNIT;
+        let deviation = self.histogram.stdev() / STEPS_PER_UNIT;
+        let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
+        let _ =
+            writeln!(text, "#[Max     = {:12.3}, Total count    = {:12}]", self.quantile(1.0), self.count());
+        text
+    }
+
+    /// Whether both hold the same values.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Series) -> bool {
+        self.unit == other.unit && self.histogram == other.histogram
+    }
+
     /// What is printed.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
@@ -215,6 +270,20 @@ mod tests {
         assert!((numbers.max - 9.0).abs() < 0.01, "{numbers:?}");
         assert!((numbers.rate_per_s - 1e9 / 3.375).abs() < 1e6, "{numbers:?}");
         assert!((series.with_rate(5.0).numbers().rate_per_s - 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn curves_reach_from_the_smallest_to_the_largest_and_climb() {
+        let mut series = Series::new("reads", Unit::Ns);
+        (0..100_000u64).for_each(|number| series.record_ns(10 + number / 1000 * (number / 1000)));
+        series.record_ns(1_000_000);
+        let points = series.tail_points(10);
+        assert_eq!(points.first(), Some(&(1.0, 10.0)));
+        assert_eq!(points.last(), Some(&(100_001.0, 1_000_000.0)));
+        assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{points:?}");
+        let lines: Vec<String> = series.hgrm().lines().map(str::to_owned).collect();
+        assert!(lines[0].contains("1/(1-Percentile)") && lines[2].trim().starts_with("10."), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("1.000000000000     100001")), "{lines:?}");
     }
 
     #[test]
