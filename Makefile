@@ -9,7 +9,7 @@
 #   make fuzz     every fuzz target for FUZZ_SECONDS (600) each; needs cargo-fuzz
 #   make mutants  the mutation score of crdt, wire and engine: hours; needs cargo-mutants
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
-#   make bench    what a read costs, and the raw round trip of the network path
+#   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
 #   make check    formatting, lints and a build with warnings denied
 #   make build    the release programs
 #   make fmt      formats the sources
@@ -22,12 +22,16 @@ SHELL := bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where bench-deps unpacks an etcd, if the machine has none.
+BENCH_TOOLS := $(abspath $(TARGET))/bench/tools
+export PATH := $(PATH):$(BENCH_TOOLS)/usr/bin
+RUNS ?= 1
 SOAK_SECONDS ?= 240
 SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench check fmt
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench bench-deps check fmt
 
 deps:
 	@scripts/deps.sh
@@ -42,7 +46,7 @@ demo: deps
 
 # The programs are built once, and the cluster tests use them as they lie there. loom needs all atomics replaced, so it
 # has a target directory of its own.
-test: deps
+test: deps bench-deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
@@ -80,9 +84,15 @@ soak: deps
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/release LATTICE_SOAK_SECONDS=$(SOAK_SECONDS) \
 		cargo test --release -p lattice-cluster --test convergence -- --nocapture
 
-bench: build
-	$(TARGET)/release/lattice-bench read
-	$(TARGET)/release/examples/pingpong xdp-driver || $(TARGET)/release/examples/pingpong udp
+# Best on a machine that does nothing else. Without root or AF_XDP some benches say that they are skipped.
+bench: deps bench-deps
+	cargo build --release -p lattice-bench -p lattice-control -p lattice-client --bins --examples
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/release \
+		$(TARGET)/release/lattice-bench all --runs $(RUNS) --report $(TARGET)/bench
+
+# An etcd to compare with: unpacked beside the reports, not installed.
+bench-deps:
+	@scripts/bench-deps.sh $(BENCH_TOOLS)
 
 check: deps
 	cargo fmt --all --check
