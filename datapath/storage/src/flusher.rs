@@ -147,7 +147,7 @@ impl Drop for FlusherThread {
     }
 }
 
-/// Starts the flusher's thread.
+/// Starts the flusher's thread. It says at most one thing for each shard, and waits until `events` takes it.
 ///
 /// # Errors
 /// The system has no thread to give.

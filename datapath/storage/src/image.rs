@@ -287,7 +287,8 @@ impl Image {
         let actor = self.shared.actor();
         let head = self.shared.ring.load(Word::Head, Acquire);
         self.write_records(head)?;
-        if sync {
+        // A new epoch waits for this, whatever the policy.
+        if sync || actor != self.header.actor {
             self.header.actor = actor;
             self.header.synced = self.shared.ring.load(Word::Durable, Acquire);
             self.write_header()?;

@@ -14,7 +14,9 @@
 //! A process that is killed leaves behind a prefix of its stores, in the order in which the compiler left them. The head
 //! is stored last and released, so a record that is half there lies beyond it.
 //!
-//! What can go wrong: SIGBUS. A page of tmpfs that was reserved stays; so is every page before the file is mapped. Left
+//! What can go wrong: somebody removes the file while the daemon runs (tmpfs is cleaned by some). The mapping stays good;
+//! the next start finds no ring, takes a new epoch, and has what the image has. Memory is so short that tmpfs is swapped:
+//! then stores wait after all. And SIGBUS. A page of tmpfs that was reserved stays; so is every page before the file is mapped. Left
 //! are those who truncate the file of another's lock (they need this user's rights) and memory that the hardware has lost.
 //! Neither can be made good, and the process ends, as it does when its stack is taken.
 
@@ -22,6 +24,7 @@ use crate::error::StorageError;
 use crate::fields::{Get, Put};
 use crate::image::Owner;
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -66,11 +69,27 @@ pub(crate) struct About {
     pub(crate) place: (u64, u64),
 }
 
-/// A mapped ring file. One thread stores records; any may load words.
+/// A mapped ring file. One thread stores records; any may load words. While it is mapped here it is locked, so there is
+/// no second mapping of it that records are stored through, in this process or another.
 pub(crate) struct Ring {
     map: MmapRaw,
     about: About,
     path: PathBuf,
+    _locked: File,
+}
+
+/// Why a ring file can't be mapped.
+pub(crate) enum RingError {
+    /// It is mapped already.
+    InUse,
+    /// What is wrong with it.
+    Unusable(String),
+}
+
+impl From<String> for RingError {
+    fn from(what: String) -> Self {
+        Self::Unusable(what)
+    }
 }
 
 impl std::fmt::Debug for Ring {
@@ -94,7 +113,9 @@ impl Ring {
             .map_err(StorageError::io(path, "making the log in memory"))?;
         let bytes = HEADER_BYTES + about.capacity_bytes;
         crate::disk::reserve(&file, bytes).map_err(StorageError::io(path, "reserving memory for the log"))?;
-        let ring = Self::map(&file, path, about)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| StorageError::io(path, "locking the log in memory")(error.into()))?;
+        let ring = Self::map(file, path, about)?;
         let mut block = [0; ABOUT_BYTES];
         ring.about.write(&mut block);
         ring.store_bytes_at_word(0, &block);
@@ -104,23 +125,27 @@ impl Ring {
     /// Maps a ring file that is there.
     ///
     /// # Errors
-    /// What is wrong with it, in words; nothing was changed.
-    pub(crate) fn open(path: &Path) -> Result<Ring, String> {
+    /// [`RingError`]; nothing was changed.
+    pub(crate) fn open(path: &Path) -> Result<Ring, RingError> {
         let file = crate::disk::open_own(path, OpenOptions::new().read(true).write(true))
             .map_err(|error| format!("the log in memory: {error}"))?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(RingError::InUse);
+        }
         let mut block = [0; ABOUT_BYTES];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut block, 0)
             .map_err(|error| format!("the log in memory: {error}"))?;
-        let about = About::read(&block).ok_or("the header of the log in memory is damaged")?;
+        let about = About::read(&block).ok_or("the header of the log in memory is damaged".to_owned())?;
         let metadata = file.metadata().map_err(|error| format!("the log in memory: {error}"))?;
         let bytes = HEADER_BYTES + about.capacity_bytes;
         if metadata.len() != bytes || metadata.blocks() * 512 < bytes {
-            return Err(format!("the log in memory has {} bytes instead of {bytes}", metadata.len()));
+            let what = format!("the log in memory has {} bytes instead of {bytes}", metadata.len());
+            return Err(RingError::Unusable(what));
         }
-        Self::map(&file, path, about).map_err(|error| error.to_string())
+        Ok(Self::map(file, path, about).map_err(|error| error.to_string())?)
     }
 
-    fn map(file: &File, path: &Path, about: About) -> Result<Ring, StorageError> {
+    fn map(file: File, path: &Path, about: About) -> Result<Ring, StorageError> {
         let fits = |capacity: u64| {
             capacity.is_power_of_two() && (MIN_CAPACITY_BYTES..=MAX_CAPACITY_BYTES).contains(&capacity)
         };
@@ -134,7 +159,7 @@ impl Ring {
             .populate()
             .map_raw(file.as_raw_fd())
             .map_err(StorageError::io(path, "mapping the log in memory"))?;
-        Ok(Ring { map, about, path: path.to_owned() })
+        Ok(Ring { map, about, path: path.to_owned(), _locked: file })
     }
 
     pub(crate) fn about(&self) -> &About {
@@ -212,7 +237,7 @@ impl Ring {
         }
         let at = HEADER_BYTES as usize + place as usize;
         // SAFETY: inside of the mapping, which lives as long as `self`; nothing stores there meanwhile, says the caller.
-        // Other processes do not: the file is this user's alone (0600), and a lock keeps a second daemon out.
+        // Nobody else does: the file is this user's alone (0600), and locked for as long as it is mapped here.
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), len) })
     }
 }

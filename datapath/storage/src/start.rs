@@ -21,7 +21,7 @@ use crate::image::{Base, Image, ImageHeader, RING_AT, ReadError, ReadImage};
 use crate::keeper::ShardKeeper;
 use crate::log::{FileLog, LogHandle, Shared};
 use crate::record::{self, Found, MAX_STRIDE, RECORD_HEADER_BYTES, Scan, stride};
-use crate::ring::{About, Ring, Word};
+use crate::ring::{About, Ring, RingError, Word};
 use crate::snapshot::SnapshotReader;
 use lattice_crdt::{ActorId, Dot};
 use lattice_engine::{LastRun, ThisStart, continues_epoch};
@@ -163,6 +163,10 @@ impl Directory {
         fresh: ActorId,
         attempt: Attempt,
     ) -> Result<ShardStart, StorageError> {
+        if shard >= self.options.shards {
+            let what = format!("shard {shard} of {}", self.options.shards);
+            return Err(StorageError::Setting { what });
+        }
         let mut findings = Vec::new();
         let found = self.look(shard, attempt, &mut findings)?;
         let used = found.snapshot.as_ref().map_or(0, SnapshotReader::generation);
@@ -226,26 +230,32 @@ impl Directory {
             snapshot: used.map(|(_, reader)| reader),
             newest_generation: newest.max(based_on),
             image,
-            left: self.look_at_ring(shard, findings),
+            left: self.look_at_ring(shard, findings)?,
         })
     }
 
-    fn look_at_ring(&self, shard: u16, findings: &mut Vec<Finding>) -> Option<LeftRing> {
+    /// `None`: there is no ring, or none that counts.
+    fn look_at_ring(
+        &self,
+        shard: u16,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<LeftRing>, StorageError> {
         let path = self.ring_path(shard);
         if !path.exists() {
-            return None;
+            return Ok(None);
         }
         let mut unusable = |what: String| {
             findings.push(Finding::new(&path, None, FindingKind::RingUnusable(what)));
-            None
+            Ok(None)
         };
         let ring = match Ring::open(&path) {
             Ok(ring) => ring,
-            Err(what) => return unusable(what),
+            Err(RingError::InUse) => return Err(StorageError::Locked { path, pid: None }),
+            Err(RingError::Unusable(what)) => return unusable(what),
         };
         let about = ring.about();
         if about.boot_id != self.options.boot_id {
-            return None;
+            return Ok(None);
         }
         if about.owner != self.owner(shard) || about.place != self.place {
             return unusable("the log in memory belongs to another directory".into());
@@ -268,7 +278,7 @@ impl Directory {
         let actor = ActorId::from_u64(ring.load(Word::Actor, Acquire));
         let given_out = Dot::new(actor, ring.load(Word::LastSeq, Acquire));
         let generation = ring.load(Word::Generation, Acquire);
-        Some(LeftRing { bytes, scan, tail, durable, generation, given_out, ring })
+        Ok(Some(LeftRing { bytes, scan, tail, durable, generation, given_out, ring }))
     }
 
     /// Collects the facts and asks the engine's rule.

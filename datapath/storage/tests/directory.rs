@@ -55,6 +55,13 @@ fn a_second_daemon_is_refused_and_told_who_is_there() {
     let said = place.refused(|_| {});
     assert!(said.contains("/data/lock: in use by process"), "{said}");
     assert!(said.contains(&std::process::id().to_string()), "{said}");
+    // One log of a shard in a process, too.
+    let mut directory = directory;
+    let recovered = recover(&mut directory, 1);
+    let said = directory.recover(0, Draw(2).epoch(), NOW, config).err().unwrap().to_string();
+    assert!(said.contains("/run/shard-000.ring: in use by another process"), "{said}");
+    drop(recovered);
+    assert!(recover(&mut directory, 2).continued);
     // A copy of it would have the same logs in memory.
     let said = place.refused(|options| options.data = place.data.with_file_name("copy"));
     assert!(said.contains("/run/lock: in use by process"), "{said}");
@@ -277,4 +284,34 @@ fn a_ring_of_an_earlier_boot_counts_for_nothing() {
     let mut directory = Directory::open(StorageOptions { boot_id: 1, ..place.options() }).unwrap();
     let mut recovered = recover(&mut directory, 2);
     assert_eq!((recovered.continued, shown(&mut recovered)), (false, vec!["synced".to_string()]));
+}
+
+/// A snapshot that is whole and makes no sense to the engine: less is tried, and it is said.
+#[test]
+fn what_the_engine_does_not_understand_is_left_out_and_said() {
+    let place = Place::new();
+    let mut directory = Directory::open(place.options()).unwrap();
+    let mut recovered = recover(&mut directory, 1);
+    write(&mut recovered, "in the snapshot");
+    let (mark, number) = (recovered.handle.head(), recovered.engine.begin_snapshot());
+    recovered.keeper.begin(number, mark).unwrap();
+    recovered.keeper.frame(number, b"not a frame").unwrap();
+    recovered.keeper.finish(number, recovered.handle.head()).unwrap().unwrap();
+    write(&mut recovered, "in the log");
+    drop(recovered);
+    let mut recovered = recover(&mut directory, 2);
+    let said: Vec<_> = recovered.findings.iter().map(ToString::to_string).collect();
+    assert!(said[0].contains("/shard-000: could not be recovered: snapshot: "), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("snapshot 1 can't be used")), "{said:?}");
+    // The log had not been overwritten yet.
+    assert_eq!(
+        (recovered.continued, shown(&mut recovered)),
+        (false, vec!["in the log".into(), "in the snapshot".into()])
+    );
+    drop(recovered);
+    let no_shard = directory.recover(1, Draw(3).epoch(), NOW, config).err().unwrap().to_string();
+    assert_eq!(no_shard, "shard 1 of 1");
+    let config = |actor| lattice_engine::EngineConfig { session: 0, ..config(actor) };
+    let said = directory.recover(0, Draw(3).epoch(), NOW, config).err().unwrap().to_string();
+    assert!(said.contains("session"), "{said}");
 }

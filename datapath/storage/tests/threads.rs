@@ -206,6 +206,7 @@ fn a_snapshot_is_fed_in_slices_and_read_back() {
     drop(feeds);
     snapshots.join().unwrap();
     flusher.stop();
+    drop((recovered.engine, recovered.handle));
     let recovered = dirs.directory(2).recover(0, Draw(2).epoch(), NOW, config).unwrap();
     let (mut engine, mut view) = (recovered.engine, View::default());
     engine.commit(NOW, &mut view);
