@@ -9,6 +9,9 @@ use crate::series::Series;
 
 /// From here on before a write is due the program computes, as one that is about to write does, and keeps the core.
 const COMPUTES_FOR_NS: u64 = 15_000;
+/// While a write is under way the program goes on looking for so long before it offers the core again: longer than the
+/// frame takes, shorter than handing the core over and getting it back twice.
+const LOOKS_FOR_NS: u64 = 1_500;
 /// Beside daemon A, so that daemon B has a core for itself.
 const CORE: usize = 0;
 
@@ -35,7 +38,7 @@ fn probe(name: &str, ends: &Ends, writes: Writes) -> Result<Series> {
     let (count, lost_ns) = (schedule.count(), schedule.lost_ns());
     let mut written = 0;
     while latencies.seen() < count {
-        let found = ends.found()?;
+        let found = look(ends, latencies.seen(), written)?;
         if found > latencies.seen() {
             latencies.saw(found, now_ns());
             continue;
@@ -51,4 +54,16 @@ fn probe(name: &str, ends: &Ends, writes: Writes) -> Result<Series> {
         ensure!(now_ns() < lost_ns, "{} of {count} writes were never seen", count - latencies.seen());
     }
     Ok(latencies.series)
+}
+
+/// How many writes have arrived; waits a moment if there is one to wait for.
+fn look(ends: &Ends, seen: u64, written: u64) -> Result<u64> {
+    let began_ns = now_ns();
+    loop {
+        let found = ends.found()?;
+        if found > seen || written == seen || now_ns() - began_ns > LOOKS_FOR_NS {
+            return Ok(found);
+        }
+        std::hint::spin_loop();
+    }
 }
