@@ -167,7 +167,8 @@ impl SnapshotFeed {
         Sliced::More
     }
 
-    /// After the last frame, with the log's head as it is now. False: storage is behind, call it again.
+    /// After the last frame, and after a commit (the walk may have seen operations that were not in the log yet), with the
+    /// log's head as it is then. False: storage is behind, call it again.
     pub fn end(&mut self, end: LogMark) -> bool {
         if let Some(batch) = self.batch.take_if(|batch| !batch.ends.is_empty())
             && let Err(What::Frames(batch)) = self.send(What::Frames(batch))

@@ -20,7 +20,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
 use crate::fields::{Get, Put};
 use crate::log::{LogMark, Shared};
-use crate::record::{self, MAX_STRIDE, RECORD_HEADER_BYTES, Scan};
+use crate::record::{self, END_MARK_BYTES, RECORD_HEADER_BYTES, Scan};
 use crate::ring::Word;
 use lattice_crdt::{ActorId, Dot};
 use std::path::{Path, PathBuf};
@@ -335,8 +335,7 @@ impl Image {
         if head <= from && self.marked == Some(head) {
             return Ok(());
         }
-        // With room for the mark of the end, also where it goes to the next lap.
-        if head + MAX_STRIDE > self.header.base.mark + capacity {
+        if head + END_MARK_BYTES > self.header.base.mark + capacity {
             return Err(self.overrun());
         }
         self.shared.ring.copy_out(from, head, &mut self.buffer);

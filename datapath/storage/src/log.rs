@@ -16,7 +16,7 @@
 //! says that it was overrun, and from then on nothing is claimed durable; what was durable stays so, because the image is
 //! not overwritten there.
 
-use crate::record::{self, MAX_STRIDE, RECORD_HEADER_BYTES, stride};
+use crate::record::{self, END_MARK_BYTES, MAX_STRIDE, RECORD_HEADER_BYTES, stride};
 use crate::ring::{MIN_CAPACITY_BYTES, Ring, Word};
 use lattice_crdt::{ActorId, Dot};
 use lattice_engine::LogStore;
@@ -112,8 +112,8 @@ impl LogHandle {
             return 0;
         }
         let used = shared.ring.load(Word::Head, Acquire).saturating_sub(shared.reusable.load(Acquire));
-        // Once a lap, up to a record's length is skipped.
-        let free = shared.ring.capacity_bytes().saturating_sub(used + MAX_STRIDE);
+        // Once a lap, up to a record's length is skipped; and the image has a mark behind the newest record.
+        let free = shared.ring.capacity_bytes().saturating_sub(used + MAX_STRIDE + END_MARK_BYTES);
         (free / MAX_STRIDE) as usize
     }
 

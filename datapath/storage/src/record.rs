@@ -22,6 +22,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) const RECORD_HEADER_BYTES: usize = 24;
 /// The longest record with its header: what must be free for "one more record".
 pub(crate) const MAX_STRIDE: u64 = stride(MAX_RECORD_BYTES);
+/// What must be free behind the newest record for the mark of the end, also where it goes to the next lap.
+pub(crate) const END_MARK_BYTES: u64 = 2 * RECORD_HEADER_BYTES as u64;
 const FILLER_LEN: u64 = 0xFFFF;
 const END_LEN: u64 = 0xFFFE;
 const _: () = assert!((MAX_RECORD_BYTES as u64) < END_LEN);

@@ -95,6 +95,37 @@ fn it_keeps_as_much_as_it_can_and_says_how_much_more_there_is_room_for() {
     assert!(log.first_seq() > 1 && !handle.is_overrun());
 }
 
+/// Full to the last record that fits, with every length: what there was room for can always be made durable.
+#[test]
+fn a_full_log_can_be_flushed() {
+    let mut draw = Draw(3);
+    for longest in [lattice_wire::MAX_RECORD_BYTES, 500, 40] {
+        let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+        let disk = CrashDisk::default();
+        let (mut log, handle, mut keeper) = begin(&disk, runtime.path(), 1);
+        for _ in 0..100 {
+            while handle.room() > 0 {
+                log.append(&record(1, longest - draw.below(longest as u64 / 20) as usize));
+            }
+            assert!(!handle.is_overrun());
+            keeper.image().flush(true).unwrap();
+            assert_eq!(handle.durable(), handle.head());
+            cover_everything(&handle, &mut keeper);
+        }
+        // And a start on a full one has room for all of it.
+        while handle.room() > 0 {
+            log.append(&record(1, longest));
+        }
+        let appended = log.last_seq();
+        keeper.image().flush(true).unwrap();
+        drop((log, keeper, handle));
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        let start = open(&disk, other.path(), 2);
+        assert!(start.findings.is_empty(), "{:?}", start.findings);
+        assert_eq!(start.old.last().map(|old| old.dot.seq), Some(appended));
+    }
+}
+
 #[test]
 fn without_room_the_oldest_go_and_nothing_is_claimed_durable_any_more() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
