@@ -52,6 +52,11 @@ impl Actors {
         who
     }
 
+    /// Whether more than one actor was met.
+    pub(crate) fn are_several(&self) -> bool {
+        self.ids.len() > 1
+    }
+
     /// The actor of a number that this table gave.
     pub(crate) fn id(&self, number: ActorNumber) -> ActorId {
         self.ids.get(usize::from(number.get()) - 1).copied().unwrap_or(ActorId::from_u64(0))

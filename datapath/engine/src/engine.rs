@@ -1,5 +1,6 @@
 //! The engine itself: what it holds, how a frame finds its handler, and whose turn it is to send.
 
+use crate::aliases::NamesOfLog;
 use crate::burst::Burst;
 use crate::config::{EngineConfig, EngineConfigError, Instant};
 use crate::digest::vector_digest;
@@ -25,6 +26,9 @@ pub struct Engine<L = MemoryLog> {
     pub(crate) pre_removed: PreRemoved<PreRemovedAt>,
     pub(crate) hlc: Hlc,
     pub(crate) log: L,
+    pub(crate) names_of_log: NamesOfLog,
+    /// Aliases given to keys so far; none is ever given again.
+    pub(crate) aliases_given: u32,
     /// Last seq given out; runs ahead of the log by the present burst.
     pub(crate) next_seq: u64,
     pub(crate) burst: Burst,
@@ -101,6 +105,8 @@ impl<L: LogStore> Engine<L> {
             pre_removed: PreRemoved::new(limits.max_pre_removed.saturating_mul(sources(&config))),
             hlc: Hlc::default(),
             log,
+            names_of_log: NamesOfLog::new(limits.log_records),
+            aliases_given: 0,
             next_seq: 0,
             burst: Burst::new(limits.max_burst_ops),
             lanes: config.peers.iter().map(|&node| Lane::new(node, limits)).collect(),
@@ -207,6 +213,7 @@ impl<L: LogStore> Engine<L> {
             Err(DropReason::Wire(error)) => self.stats.dropped_wire.count(*error),
             Err(DropReason::Record(_)) => self.stats.dropped_record += 1,
             Err(DropReason::StaleSession) => self.stats.dropped_stale_session += 1,
+            Err(DropReason::UnknownAlias) => self.stats.dropped_unknown_alias += 1,
             Err(DropReason::OutOfOrderBound) => self.stats.dropped_out_of_order_bound += 1,
             Err(DropReason::Unexpected | DropReason::OutOfSequence) => self.stats.dropped_unexpected += 1,
             Err(
@@ -274,7 +281,12 @@ impl<L: LogStore> Engine<L> {
         }
         self.check_made(Dot { actor: ack.actor, seq: highest })?;
         let bounds = bounds(&self.config.timers);
-        self.lanes[slot].sender.acknowledged(now_ns, ack.contiguous, ack.ranges.iter(), bounds);
+        let (lane, names) = (&mut self.lanes[slot], &self.names_of_log);
+        let known = &mut lane.known_aliases;
+        let mut learnt = |seqs: std::ops::RangeInclusive<u64>| {
+            seqs.map(|seq| names.get(seq)).filter(|alias| *alias != 0).for_each(|alias| known.insert(alias));
+        };
+        lane.sender.acknowledged(now_ns, ack.contiguous, ack.ranges.iter(), bounds, &mut learnt);
         Ok(())
     }
 

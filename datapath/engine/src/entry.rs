@@ -216,6 +216,15 @@ impl KeyEntry {
         matches!(self.name, Name::Inline { len: 0, .. })
     }
 
+    /// Some word of the entry's second cache line.
+    #[inline]
+    pub(crate) fn last_line(&self) -> u64 {
+        match &self.name {
+            Name::Inline { len, .. } => u64::from(*len),
+            Name::Boxed(_) => 0,
+        }
+    }
+
     pub(crate) fn key(&self) -> &[u8] {
         self.name.as_slice()
     }

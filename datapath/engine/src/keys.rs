@@ -14,6 +14,7 @@
 //! Every change of a value goes through the functions here, because each of them also keeps the state digest.
 
 use crate::actors::{Actors, Who};
+use crate::aliases::Place;
 use crate::digest;
 use crate::entry::{Hashed, KeyEntry, Value};
 use hashbrown::HashTable;
@@ -120,6 +121,40 @@ impl Keys {
     pub(crate) fn kind_of(&self, hash: u64, key: &[u8]) -> Option<Kind> {
         let same = |&p: &u32| self.entry(p).hash == hash && self.entry(p).key() == key;
         self.index.find(hash, same).map(|&p| self.entry(p).kind)
+    }
+
+    /// A key's position with its present generation.
+    #[inline]
+    pub(crate) fn place(&self, position: Position) -> Place {
+        Place { position, generation: self.entry(position).generation }
+    }
+
+    /// Whether the key that was at a place is still there, and is of this kind.
+    #[inline]
+    pub(crate) fn is_at(&self, place: Place, kind: Kind) -> bool {
+        let chunk = self.chunks.get(place.position as usize / CHUNK);
+        let entry = chunk.and_then(|chunk| chunk.get(place.position as usize % CHUNK));
+        entry.is_some_and(|entry| {
+            (entry.generation == place.generation || zoo!(AliasOutlivesKey))
+                && entry.kind == kind
+                && !entry.is_vacant()
+        })
+    }
+
+    /// Reads a word of each line of each entry and forgets it: loads that wait for nothing, so that the processor makes them
+    /// side by side. A counter that one actor writes has all that merging needs in its first line.
+    #[inline]
+    pub(crate) fn approach(&self, positions: impl Iterator<Item = Position>) {
+        let mut words = 0;
+        let both = self.actors.are_several();
+        for position in positions {
+            if let Some(entry) =
+                self.chunks.get(position as usize / CHUNK).and_then(|c| c.get(position as usize % CHUNK))
+            {
+                words ^= entry.hash ^ if both { entry.last_line() } else { 0 };
+            }
+        }
+        std::hint::black_box(words);
     }
 
     /// Finds the key or makes it, empty.

@@ -15,6 +15,7 @@
 //! What can go wrong: a peer that is not heard for the peer timeout is *down*: nothing but heartbeats go to it (hellos,
 //! where there is no session), and the data it missed follows when it is heard again.
 
+use crate::aliases::{Aliases, Bits};
 use crate::config::{EngineLimits, EngineTimers};
 use crate::sender::{Sender, TimeoutBounds};
 use lattice_crdt::{ActorId, VectorLimits, VersionVector};
@@ -66,6 +67,10 @@ pub(crate) struct Lane {
     hello_replied_ns: u64,
     pub(crate) heartbeat_due_ns: u64,
     pub(crate) sender: Sender,
+    /// What the peer's aliases mean here.
+    pub(crate) aliases: Aliases,
+    /// This engine's aliases that the peer knows.
+    pub(crate) known_aliases: Bits,
     pub(crate) ack: AckDebt,
     pub(crate) view: PeerView,
     /// Next part of this engine's vector that is to go to the peer in an anti-entropy exchange.
@@ -107,6 +112,8 @@ impl Lane {
             hello_replied_ns: 0,
             heartbeat_due_ns: u64::MAX,
             sender: Sender::new(limits.max_window_frames),
+            aliases: Aliases::default(),
+            known_aliases: Bits::default(),
             ack: AckDebt { frames: 0, due_ns: u64::MAX },
             view: PeerView::default(),
             vector_part: None,
@@ -147,6 +154,10 @@ impl Lane {
     pub(crate) fn adopt(&mut self, session: Session, acked: u64, now_ns: u64) {
         self.session = Some(session);
         self.sender.reset(acked);
+        if !zoo!(AliasOutlivesSession) {
+            self.aliases.clear();
+        }
+        self.known_aliases.clear();
         self.ack = AckDebt { frames: 0, due_ns: u64::MAX };
         self.view = PeerView::default();
         self.heartbeat_due_ns = now_ns;

@@ -20,6 +20,8 @@
 mod zoo;
 
 mod actors;
+mod aliases;
+mod at_cell;
 mod burst;
 mod config;
 mod digest;
@@ -46,6 +48,7 @@ mod sync_send;
 mod tally;
 mod walk;
 
+pub use at_cell::KeyPlace;
 pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant, Storage};
 pub use engine::Engine;
 pub use log::{LogStore, MemoryLog};

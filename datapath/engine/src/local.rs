@@ -17,7 +17,7 @@ use crate::publish;
 use crate::publisher::Publisher;
 use lattice_crdt::limits::{MAX_DOTS_PER_RECORD, MAX_ELEMENT_BYTES, MAX_KEY_BYTES, MAX_REGISTER_BYTES};
 use lattice_crdt::{DISABLE_ELEMENT, Dot, ENABLE_ELEMENT, Hlc, Kind, SeqRange};
-use lattice_wire::{Dots, MAX_RECORD_BYTES, Op, Record, encode_record};
+use lattice_wire::{Dots, MAX_ALIAS, MAX_RECORD_BYTES, Op, Record, encode_record};
 
 /// Bytes of values and elements that one burst may hold.
 const MAX_BURST_BYTES: usize = 1 << 20;
@@ -38,6 +38,10 @@ impl<L: LogStore> Engine<L> {
     ) -> Result<Applied, OpError> {
         self.wake();
         let result = self.apply_checked(now, kind, key, op);
+        self.count_applied(result)
+    }
+
+    pub(crate) fn count_applied(&mut self, result: Result<Applied, OpError>) -> Result<Applied, OpError> {
         match result {
             Ok(_) => self.stats.ops_applied += 1,
             Err(_) => self.stats.ops_refused += 1,
@@ -53,6 +57,15 @@ impl<L: LogStore> Engine<L> {
         op: LocalOp<'_>,
     ) -> Result<Applied, OpError> {
         check_shape(kind, key, op)?;
+        self.check_ready(op)?;
+        let Some(position) = self.position_for_write(kind, key, op)? else {
+            return Ok(Applied { dot: None });
+        };
+        self.apply_to(now, position, kind, op)
+    }
+
+    /// Checks what holds for every key.
+    pub(crate) fn check_ready(&self, op: LocalOp<'_>) -> Result<(), OpError> {
         if self.epoch_is_over {
             return Err(OpError::EpochOver);
         }
@@ -65,9 +78,17 @@ impl<L: LogStore> Engine<L> {
                 return Err(OpError::ClockSkew { ahead_ns });
             }
         }
-        let Some(position) = self.position_for_write(kind, key, op)? else {
-            return Ok(Applied { dot: None });
-        };
+        Ok(())
+    }
+
+    /// Carries out an operation whose checks are done.
+    pub(crate) fn apply_to(
+        &mut self,
+        now: Instant,
+        position: Position,
+        kind: Kind,
+        op: LocalOp<'_>,
+    ) -> Result<Applied, OpError> {
         match op {
             LocalOp::CounterAdd(amount) => Ok(self.counter_add(position, amount)),
             LocalOp::RegisterSet(value) => Ok(self.register_set(now, position, value)),
@@ -77,6 +98,16 @@ impl<L: LogStore> Engine<L> {
             LocalOp::SetRemove(element) => self.element_remove(position, element),
             LocalOp::SetClear => self.set_clear(position),
         }
+    }
+
+    /// While earlier publications wait for room in the segment, nothing that needs more of it is accepted.
+    pub(crate) fn check_room(&self, op: LocalOp<'_>, is_new: bool) -> Result<(), OpError> {
+        let needs_room = match op {
+            LocalOp::RegisterSet(_) | LocalOp::SetInsert(_) => true,
+            LocalOp::CounterAdd(_) | LocalOp::Enable | LocalOp::Disable => is_new,
+            LocalOp::SetRemove(_) | LocalOp::SetClear => false,
+        };
+        if needs_room && self.deferred.len() > 0 { Err(OpError::CapacityExceeded) } else { Ok(()) }
     }
 
     /// The key that an operation writes to, made if need be; `None` when the operation takes something away from a key
@@ -89,15 +120,7 @@ impl<L: LogStore> Engine<L> {
     ) -> Result<Option<Position>, OpError> {
         let hash = key_hash(key);
         let found = self.keys.find(hash, kind, key);
-        // While earlier publications wait for room in the segment, nothing that needs more of it is accepted.
-        let needs_room = match op {
-            LocalOp::RegisterSet(_) | LocalOp::SetInsert(_) => true,
-            LocalOp::CounterAdd(_) | LocalOp::Enable | LocalOp::Disable => found.is_none(),
-            LocalOp::SetRemove(_) | LocalOp::SetClear => false,
-        };
-        if needs_room && self.deferred.len() > 0 {
-            return Err(OpError::CapacityExceeded);
-        }
+        self.check_room(op, found.is_none())?;
         if found.is_some() {
             return Ok(found);
         }
@@ -311,6 +334,8 @@ impl<L: LogStore> Engine<L> {
 
     pub(crate) fn log_burst(&mut self) {
         let who = self.keys.who(self.config.actor);
+        // Once for all: to clear it costs as much as to encode a record.
+        let mut buffer = [0u8; MAX_RECORD_BYTES];
         for i in 0..self.burst.records.len() {
             let waiting = self.burst.records[i];
             let entry = self.keys.entry_mut(waiting.key);
@@ -328,7 +353,6 @@ impl<L: LogStore> Engine<L> {
                 },
             };
             let record = Record { kind: entry.kind, key: entry.key(), op };
-            let mut buffer = [0u8; MAX_RECORD_BYTES];
             // The limits checked in `apply` are those that MAX_RECORD_BYTES is computed from, so this encodes. Were it
             // not so, a record that says nothing keeps seqs and records in step.
             let len = encode_record(&record, self.config.actor, &mut buffer).unwrap_or_else(|_| {
@@ -336,7 +360,12 @@ impl<L: LogStore> Engine<L> {
                 let nothing = Record { op: Op::Noop, ..record };
                 encode_record(&nothing, self.config.actor, &mut buffer).unwrap_or(0)
             });
-            self.log.append(&buffer[..len]);
+            if entry.alias == 0 && self.aliases_given < MAX_ALIAS {
+                self.aliases_given += 1;
+                entry.alias = self.aliases_given;
+            }
+            let seq = self.log.append(&buffer[..len]);
+            self.names_of_log.note(seq, entry.alias);
             self.stats.records_logged += 1;
         }
         self.burst.clear();
@@ -349,6 +378,11 @@ fn check_shape(kind: Kind, key: &[u8], op: LocalOp<'_>) -> Result<(), OpError> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(OpError::BadKey(key.len()));
     }
+    check_value(kind, op)
+}
+
+/// Checks that an operation belongs to a kind, and the length of what it brings.
+pub(crate) fn check_value(kind: Kind, op: LocalOp<'_>) -> Result<(), OpError> {
     let fits = match op {
         LocalOp::CounterAdd(_) => kind == Kind::Counter,
         LocalOp::Enable | LocalOp::Disable => matches!(kind, Kind::FlagEnableWins | Kind::FlagDisableWins),

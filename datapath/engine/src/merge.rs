@@ -12,6 +12,7 @@
 //! A bound is checked before a record has any effect, and a dot is covered right after: there is no moment at which a
 //! covered dot lacks its effect.
 
+use crate::aliases::Place;
 use crate::engine::{Engine, PreRemovedAt};
 use crate::keys::{Position, key_hash};
 use crate::lane::bounds;
@@ -19,7 +20,20 @@ use crate::log::LogStore;
 use crate::sender::Plan;
 use crate::stats::DropReason;
 use lattice_crdt::{Clock, CounterEntry, Dot, SeqRange};
-use lattice_wire::{Ack, Dots, Frame, FrameType, FrameWriter, Op, Record, decode_record};
+use lattice_wire::{Ack, Delta, Dots, Frame, FrameType, FrameWriter, Header, Name, Op, Record, decode_delta};
+
+/// Records that are decoded, and whose keys are found, before the first of them is merged: what of the keys is not in the
+/// processor's caches is then fetched for all of them at once.
+const BATCH: usize = 32;
+
+/// A decoded record, and where its key is.
+struct Found<'a> {
+    delta: Delta<'a>,
+    /// Of the key, if the record has it.
+    hash: u64,
+    /// `None`: there is no such key or alias. A key may come to be before the record's turn.
+    place: Option<Place>,
+}
 
 impl<L: LogStore> Engine<L> {
     /// Writes the next data frame that the peer should have, if pacing and window let one go.
@@ -32,10 +46,26 @@ impl<L: LogStore> Engine<L> {
         let mut header = self.header(FrameType::Data, slot);
         header.lo = lo;
         let mut writer = FrameWriter::new(buffer, header)?;
-        let mut count = 0;
+        let lane = &mut self.lanes[slot];
+        let again = matches!(plan, Plan::Again { .. });
+        let (mut count, mut defines) = (0, false);
         while count < most {
-            let Some(record) = self.log.record(lo + u64::from(count) + 1) else { break };
-            if writer.push_bytes(record).is_err() {
+            let seq = lo + u64::from(count) + 1;
+            let Some(record) = self.log.record(seq) else { break };
+            let alias = self.names_of_log.get(seq);
+            if again && !zoo!(AliasSentAgain) {
+                // Whatever the peer did not take may have been an alias that it does not know.
+                lane.known_aliases.remove(alias);
+            }
+            let pushed = match alias {
+                0 => writer.push_bytes(record),
+                _ if lane.known_aliases.contains(alias) => writer.push_aliased(record, alias),
+                _ => {
+                    defines = true;
+                    writer.push_defining(record, alias)
+                }
+            };
+            if pushed.is_err() {
                 count += u32::from(zoo!(RecordCutAtMtu));
                 break;
             }
@@ -43,7 +73,7 @@ impl<L: LogStore> Engine<L> {
         }
         writer.set_count(count);
         let len = writer.finish();
-        if self.lanes[slot].sender.sent(now_ns, plan, count, bounds(&self.config.timers)) {
+        if lane.sender.sent(now_ns, plan, count, defines, bounds(&self.config.timers)) {
             self.stats.frames_retransmitted += 1;
         }
         Some(len)
@@ -66,7 +96,7 @@ impl<L: LogStore> Engine<L> {
             return Err(DropReason::Unexpected);
         };
         let merged_before = self.stats.records_merged;
-        let result = self.merge_records(frame);
+        let result = self.merge_records(slot, frame);
         // The sender should know at once of a gap, and of frames that it need not have sent.
         let in_order = self.vector.contiguous(header.actor) >= hi;
         let urgent = !in_order || self.stats.records_merged == merged_before;
@@ -75,52 +105,151 @@ impl<L: LogStore> Engine<L> {
         result
     }
 
-    fn merge_records(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
-        let actor = frame.header.actor;
-        let mut rest = frame.payload;
-        for i in 0..u64::from(frame.header.count) {
-            let (record, used) = decode_record(rest, actor)?;
-            rest = rest.get(used..).unwrap_or(&[]);
-            self.merge_record(Dot { actor, seq: frame.header.lo + i + 1 }, &record)?;
+    fn merge_records(&mut self, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let Header { actor, mut lo, count, .. } = frame.header;
+        let (mut rest, mut left) = (frame.payload, count as usize);
+        while left > 0 {
+            let mut error = None;
+            let batch: [Option<Found<'_>>; BATCH] = std::array::from_fn(|at| {
+                if at >= left || error.is_some() {
+                    return None;
+                }
+                match decode_delta(rest, actor) {
+                    Ok((delta, used)) => {
+                        rest = rest.get(used..).unwrap_or(&[]);
+                        Some(self.find(slot, delta))
+                    }
+                    Err(refused) => {
+                        error = Some(refused);
+                        None
+                    }
+                }
+            });
+            self.keys.approach(batch.iter().flatten().filter_map(|found| Some(found.place?.position)));
+            let place = self.vector.place(actor);
+            for found in batch.iter().flatten() {
+                lo += 1;
+                self.merge_delta(slot, place, Dot { actor, seq: lo }, found)?;
+            }
+            if let Some(error) = error {
+                return Err(error.into());
+            }
+            left = left.saturating_sub(BATCH);
         }
         if rest.is_empty() { Ok(()) } else { Err(DropReason::Unexpected) }
     }
 
-    fn merge_record(&mut self, dot: Dot, record: &Record<'_>) -> Result<(), DropReason> {
-        match self.vector.check(dot) {
-            Ok(true) => {}
-            Ok(false) if zoo!(DuplicateApplied) => {}
-            Ok(false) => {
-                self.stats.records_duplicate += 1;
-                return Ok(());
+    /// Where a record's key is, as far as that can be said before its turn.
+    #[inline]
+    fn find<'a>(&self, slot: usize, delta: Delta<'a>) -> Found<'a> {
+        let (hash, place) = match delta.name {
+            Name::Alias(alias) => (0, self.lanes[slot].aliases.get(alias)),
+            Name::Key(key) | Name::Defines { key, .. } => {
+                let hash = key_hash(key);
+                let position = self.keys.find(hash, delta.kind, key);
+                (hash, position.map(|position| self.keys.place(position)))
             }
-            Err(_) => return Err(DropReason::OutOfOrderBound),
+        };
+        Found { delta, hash, place }
+    }
+
+    /// The key of a record whose turn it is, made if need be. Before the record has any effect.
+    #[inline]
+    fn resolve(&mut self, slot: usize, found: &Found<'_>) -> Result<Position, DropReason> {
+        match found.delta.name {
+            Name::Alias(_) => found
+                .place
+                .filter(|place| self.keys.is_at(*place, found.delta.kind))
+                .map(|place| place.position)
+                .ok_or(DropReason::UnknownAlias),
+            Name::Key(key) => Ok(self.find_or_insert(found, key)),
+            Name::Defines { alias, key } => {
+                let position = self.find_or_insert(found, key);
+                self.lanes[slot].aliases.define(alias, self.keys.place(position));
+                Ok(position)
+            }
         }
-        if self.incoming.as_ref().is_some_and(|sync| sync.covers(dot)) && !zoo!(RecordsDuringSync) {
-            self.stats.records_in_sync += 1;
+    }
+
+    fn find_or_insert(&mut self, found: &Found<'_>, key: &[u8]) -> Position {
+        match found.place {
+            Some(place) => place.position,
+            None => self.keys.find_or_insert(found.hash, found.delta.kind, key),
+        }
+    }
+
+    /// A record that has no effect may still define an alias, of a key that is here.
+    fn learn_alias(&mut self, slot: usize, found: &Found<'_>) {
+        if let (Name::Defines { alias, .. }, Some(place)) = (found.delta.name, found.place) {
+            self.lanes[slot].aliases.define(alias, place);
+        }
+    }
+
+    /// Merges one record. `clock` is the place of its actor's clock in the vector.
+    fn merge_delta(
+        &mut self,
+        slot: usize,
+        clock: Option<usize>,
+        dot: Dot,
+        found: &Found<'_>,
+    ) -> Result<(), DropReason> {
+        // The next operation of its actor, and no sync under way: nothing of what follows can be the matter with it.
+        let is_next = self.incoming.is_none() && clock.is_some_and(|clock| self.vector.is_next(clock, dot));
+        if !is_next && !self.admits(slot, dot, found)? {
             return Ok(());
         }
-        if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = &record.op {
+        let op = &found.delta.op;
+        if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = op {
             dots.iter().try_for_each(|dot| self.check_made(dot))?;
             if !self.may_take_out(dots.iter()) {
                 return Err(DropReason::OutOfOrderBound);
             }
         }
-        self.take_effect(dot, record);
-        // Checked above, and nothing since has covered anything.
-        let covered = self.vector.cover(dot);
-        debug_assert!(covered == Ok(true) || zoo!(DuplicateApplied));
+        if !matches!(op, Op::Noop) {
+            let position = self.resolve(slot, found)?;
+            self.take_effect_on(position, dot, op);
+        }
+        if !clock.is_some_and(|clock| self.vector.cover_next(clock, dot)) {
+            // Checked above, and nothing since has covered anything.
+            let covered = self.vector.cover(dot);
+            debug_assert!(covered == Ok(true) || zoo!(DuplicateApplied));
+        }
         self.pre_removed.remove(dot);
         self.stats.records_merged += 1;
         Ok(())
+    }
+
+    /// Whether a record is to have its effect now; an error if it can't be taken yet.
+    fn admits(&mut self, slot: usize, dot: Dot, found: &Found<'_>) -> Result<bool, DropReason> {
+        match self.vector.check(dot) {
+            Ok(true) => {}
+            Ok(false) if zoo!(DuplicateApplied) => {}
+            Ok(false) => {
+                self.stats.records_duplicate += 1;
+                self.learn_alias(slot, found);
+                return Ok(false);
+            }
+            Err(_) => return Err(DropReason::OutOfOrderBound),
+        }
+        if self.incoming.as_ref().is_some_and(|sync| sync.covers(dot)) && !zoo!(RecordsDuringSync) {
+            self.stats.records_in_sync += 1;
+            self.learn_alias(slot, found);
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     pub(crate) fn take_effect(&mut self, dot: Dot, record: &Record<'_>) {
         if matches!(record.op, Op::Noop) {
             return;
         }
-        let key = self.keys.find_or_insert(key_hash(record.key), record.kind, record.key);
-        match &record.op {
+        let position = self.keys.find_or_insert(key_hash(record.key), record.kind, record.key);
+        self.take_effect_on(position, dot, &record.op);
+    }
+
+    #[inline]
+    fn take_effect_on(&mut self, key: Position, dot: Dot, op: &Op<'_>) {
+        match op {
             Op::Counter { increments, decrements } => {
                 let entry = CounterEntry { increments: *increments, decrements: *decrements };
                 let who = self.keys.who(dot.actor);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 const RETRY_NS: u64 = 100_000_000;
 
 /// How many keys ahead of the one that is published the publisher is told what is coming.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Publications that found no room: keys, and single elements of sets. Bounded by the state itself.
 #[derive(Default)]

@@ -16,6 +16,7 @@
 
 use lattice_crdt::SeqRange;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// Transmissions that may overtake one before it counts as lost (RFC 9002, section 6.1.1).
 const REORDERING_THRESHOLD: u64 = 3;
@@ -39,6 +40,8 @@ struct InFlight {
     transmissions: u32,
     acknowledged: bool,
     lost: bool,
+    /// Some transmission of it defined aliases.
+    defines: bool,
 }
 
 impl InFlight {
@@ -157,8 +160,17 @@ impl Sender {
         }
     }
 
-    /// Records that the planned frame has left with `count` records. Returns whether it was a retransmission.
-    pub(crate) fn sent(&mut self, now_ns: u64, plan: Plan, count: u32, bounds: TimeoutBounds) -> bool {
+    /// Records that the planned frame has left with `count` records, and whether it defined aliases. Returns whether it was a
+    /// retransmission. With their keys, the records of a frame may not fit into one any more: the rest then is a lost frame
+    /// of its own.
+    pub(crate) fn sent(
+        &mut self,
+        now_ns: u64,
+        plan: Plan,
+        count: u32,
+        defines: bool,
+        bounds: TimeoutBounds,
+    ) -> bool {
         let order = self.next_order;
         self.next_order += 1;
         let again = match plan {
@@ -172,14 +184,26 @@ impl Sender {
                     transmissions: 1,
                     acknowledged: false,
                     lost: false,
+                    defines,
                 });
                 false
             }
-            Plan::Again { index, .. } => {
+            Plan::Again { index, lo, count: planned } => {
                 if let Some(frame) = self.in_flight.get_mut(index) {
+                    let rest = InFlight {
+                        lo: lo + u64::from(count),
+                        count: planned.saturating_sub(count),
+                        ..*frame
+                    };
                     self.lost -= usize::from(frame.lost);
                     (frame.lost, frame.sent_at_ns, frame.order) = (false, now_ns, order);
                     frame.transmissions = frame.transmissions.saturating_add(1);
+                    frame.defines |= defines;
+                    if rest.count > 0 && count > 0 {
+                        frame.count = count;
+                        self.lost += usize::from(rest.lost);
+                        self.in_flight.insert(index + 1, rest);
+                    }
                 }
                 true
             }
@@ -194,13 +218,15 @@ impl Sender {
         again
     }
 
-    /// The peer has everything up to `contiguous`, and `ranges` (ascending) beyond it.
+    /// The peer has everything up to `contiguous`, and `ranges` (ascending) beyond it. `learnt` is told the seqs of each
+    /// frame that it now has and that defined aliases.
     pub(crate) fn acknowledged(
         &mut self,
         now_ns: u64,
         contiguous: u64,
         ranges: impl Iterator<Item = SeqRange>,
         bounds: TimeoutBounds,
+        learnt: &mut dyn FnMut(RangeInclusive<u64>),
     ) {
         self.acked = self.acked.max(contiguous);
         self.cursor = self.cursor.max(self.acked);
@@ -216,6 +242,9 @@ impl Sender {
             }
             self.lost -= usize::from(frame.lost);
             (frame.acknowledged, frame.lost) = (true, false);
+            if frame.defines {
+                learnt(frame.lo + 1..=frame.hi());
+            }
             newly += 1;
             self.newest_acked_order = self.newest_acked_order.max(frame.order);
             if frame.transmissions == 1 && sample.is_none_or(|(order, _)| order < frame.order) {

@@ -29,6 +29,9 @@ pub enum DropReason {
     /// Accepting it would exceed the out-of-order ranges, actors or pre-removed dots that may be held.
     #[error("out-of-order bound reached")]
     OutOfOrderBound,
+    /// A record names its key by an alias that means nothing here: it has to come again, with its key.
+    #[error("unknown alias")]
+    UnknownAlias,
     /// It makes no sense in the present state of the lane.
     #[error("unexpected")]
     Unexpected,
@@ -111,6 +114,8 @@ pub struct EngineStats {
     pub dropped_stale_session: u64,
     /// Frames refused at an out-of-order bound.
     pub dropped_out_of_order_bound: u64,
+    /// Frames with a record that named its key by an alias that meant nothing here.
+    pub dropped_unknown_alias: u64,
     /// Frames that made no sense in the present state.
     pub dropped_unexpected: u64,
     /// Data frames sent again.

@@ -16,6 +16,7 @@
 //! of [`WINDOW_FRAMES`], acknowledged by a bitmap. What the items do to the state is in
 //! `sync_apply.rs`.
 
+use crate::aliases::Bits;
 use crate::engine::{Engine, PreRemovedAt};
 use crate::gossip::vector_parts;
 use crate::keys::Position;
@@ -52,24 +53,6 @@ pub(crate) struct OpenKey {
     pub(crate) dots: Vec<Dot>,
 }
 
-/// A set of positions. No key is dropped while a sync comes in, so they name the same keys to its end.
-#[derive(Default)]
-pub(crate) struct Named(Vec<u64>);
-
-impl Named {
-    pub(crate) fn insert(&mut self, position: Position) {
-        let word = position as usize / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (position % 64);
-    }
-
-    pub(crate) fn contains(&self, position: Position) -> bool {
-        self.0.get(position as usize / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
-    }
-}
-
 /// A sync that this engine asked for.
 pub(crate) struct IncomingSync {
     slot: usize,
@@ -92,8 +75,9 @@ pub(crate) struct IncomingSync {
     /// In the sweep: the last element that was compared of the key at its position.
     pub(crate) swept: Option<Box<[u8]>>,
     pub(crate) key: Option<OpenKey>,
-    /// The keys that the walk has named.
-    pub(crate) named: Named,
+    /// The positions of the keys that the walk has named. No key is dropped while a sync comes in, so they name the same
+    /// keys to its end.
+    pub(crate) named: Bits,
     pub(crate) next_index: u64,
     early: Vec<Option<Box<[u8]>>>,
 }
@@ -134,7 +118,7 @@ impl IncomingSync {
             pre_removed: Vec::new(),
             swept: None,
             key: None,
-            named: Named::default(),
+            named: Bits::default(),
             next_index: 0,
             early: (0..WINDOW_FRAMES).map(|_| None).collect(),
         }
@@ -173,7 +157,8 @@ impl<L: LogStore> Engine<L> {
         if self.incoming.is_some() && !zoo!(SecondSyncInherits) || !ready {
             return;
         }
-        self.next_sync_id = self.next_sync_id.wrapping_add(1);
+        // Never 0.
+        self.next_sync_id = self.next_sync_id.wrapping_add(1).max(1);
         let nothing = VersionVector::new(self.vector.limits());
         let vector = self.incoming.take().map_or(nothing, IncomingSync::into_vector);
         self.incoming = Some(IncomingSync::new(slot, self.next_sync_id, everything, now_ns, vector));

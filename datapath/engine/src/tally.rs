@@ -34,6 +34,7 @@ enum Tag {
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Tally {
     _tag: Tag,
     /// Those in use first.
@@ -93,10 +94,10 @@ impl Tally {
     /// The value, or the nearest i64.
     #[inline]
     pub(crate) fn value_i64(&self) -> i64 {
-        let sum = |part: fn(&NarrowEntry) -> u64| -> i128 {
-            self.slots.iter().map(|slot| i128::from(part(&slot.entry))).sum()
-        };
-        let value = sum(|entry| entry.increments) - sum(|entry| entry.decrements);
+        let used = self.actors.iter().zip(&self.slots).take_while(|(actor, _)| actor.is_some());
+        let sums =
+            used.map(|(_, slot)| i128::from(slot.entry.increments) - i128::from(slot.entry.decrements));
+        let value: i128 = sums.sum();
         value.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 

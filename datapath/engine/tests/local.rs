@@ -10,7 +10,7 @@ use lattice_engine::{
     Applied, Engine, EngineConfig, EngineConfigError, EngineLimits, EngineTimers, LocalOp, OpError,
     Published, Publisher, Storage,
 };
-use lattice_wire::{FrameType, Op, decode_record};
+use lattice_wire::{FrameType, Op, decode_delta};
 use stage::{Blind, OWN, SESSION, Stage};
 
 fn config() -> EngineConfig {
@@ -308,7 +308,7 @@ fn dots_sent(stage: &mut Stage) -> Vec<usize> {
         }
         let mut rest = &payload[..];
         for _ in 0..header.count {
-            let (record, len) = decode_record(rest, OWN).unwrap();
+            let (record, len) = decode_delta(rest, OWN).unwrap();
             rest = &rest[len..];
             if let Op::Add { superseded: dots, .. } | Op::Remove { removed: dots, .. } = record.op {
                 named.push(dots.len());

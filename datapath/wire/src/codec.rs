@@ -87,6 +87,22 @@ impl<'a> Reader<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, RecordError> {
+        // Two and three bytes, as most that are longer than one have.
+        match *self.rest {
+            [a, b, ref rest @ ..] if b < 0x80 => {
+                self.rest = rest;
+                if b == 0 { Err(RecordError::BadVarint) } else { Ok(u64::from(a & 0x7F) | u64::from(b) << 7) }
+            }
+            [a, b, c, ref rest @ ..] if c < 0x80 => {
+                self.rest = rest;
+                let low = u64::from(a & 0x7F) | u64::from(b & 0x7F) << 7;
+                if c == 0 { Err(RecordError::BadVarint) } else { Ok(low | u64::from(c) << 14) }
+            }
+            _ => self.longest_varint(),
+        }
+    }
+
+    fn longest_varint(&mut self) -> Result<u64, RecordError> {
         let mut value = 0u64;
         for at in 0..MAX_VARINT64_BYTES {
             let byte = self.u8()?;
@@ -105,13 +121,13 @@ impl<'a> Reader<'a> {
         Err(RecordError::BadVarint)
     }
 
-    /// A varint of up to 128 bits. Counters rarely need more than 64, so those are the fast path.
+    /// A varint of up to 128 bits. Counters rarely need more than three bytes, so those are the fast path.
+    #[inline]
     pub(crate) fn varint128(&mut self) -> Result<u128, RecordError> {
-        match *self.rest {
-            [byte, ref rest @ ..] if byte < 0x80 => {
-                self.rest = rest;
-                Ok(u128::from(byte))
-            }
+        match self.rest {
+            [a, ..] if *a < 0x80 => self.varint().map(u128::from),
+            [_, b, ..] if *b < 0x80 => self.long_varint().map(u128::from),
+            [_, _, c, ..] if *c < 0x80 => self.long_varint().map(u128::from),
             _ => self.long_varint128(),
         }
     }

@@ -85,6 +85,9 @@ pub enum RecordError {
     /// An empty key, or one over [`lattice_crdt::limits::MAX_KEY_BYTES`].
     #[error("a key is empty or too long")]
     BadKey,
+    /// An alias that is 0, or over [`crate::MAX_ALIAS`].
+    #[error("an alias is zero or too high")]
+    BadAlias,
     /// An element over its limit, or one that is no side of a flag.
     #[error("an element is too long, or no side of a flag")]
     BadElement,
@@ -116,6 +119,7 @@ impl RecordError {
             RecordError::BadOp { .. } => "record_bad_op",
             RecordError::BadItem(_) => "record_bad_item",
             RecordError::BadKey => "record_bad_key",
+            RecordError::BadAlias => "record_bad_alias",
             RecordError::BadElement => "record_bad_element",
             RecordError::BadValue => "record_bad_value",
             RecordError::BadDots => "record_bad_dots",

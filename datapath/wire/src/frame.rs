@@ -8,8 +8,9 @@ use lattice_crdt::ActorId;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::codec::Writer;
+use crate::delta::write_renamed;
 use crate::header::{HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, TAG_BYTES};
-use crate::{NoRoom, Record, SyncItem, WireError};
+use crate::{Delta, NoRoom, Record, SyncItem, WireError};
 
 /// A frame that has been checked; its payload has not been decoded.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -89,13 +90,37 @@ impl<'a> FrameWriter<'a> {
         self.push_with(|out| out.bytes(bytes))
     }
 
+    /// Appends a record out of the log, naming its key by this alias. One that has no key can't be named so.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn push_aliased(&mut self, record: &[u8], alias: u32) -> Result<(), NoRoom> {
+        self.push_with(|out| write_renamed(record, alias, false, out))
+    }
+
+    /// Appends a record out of the log, defining this alias for its key.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn push_defining(&mut self, record: &[u8], alias: u32) -> Result<(), NoRoom> {
+        self.push_with(|out| write_renamed(record, alias, true, out))
+    }
+
     /// Appends a record of the header's actor.
     ///
     /// # Errors
     /// [`NoRoom`]; the frame is as it was.
     pub fn push_record(&mut self, record: &Record<'_>) -> Result<(), NoRoom> {
+        self.push_delta(&Delta::from(*record))
+    }
+
+    /// Appends a record of the header's actor, however it names its key.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the frame is as it was.
+    pub fn push_delta(&mut self, delta: &Delta<'_>) -> Result<(), NoRoom> {
         let actor: ActorId = self.header.actor;
-        self.push_with(|out| record.write(actor, out))
+        self.push_with(|out| delta.write(actor, out))
     }
 
     /// Starts the payload of a SyncData frame; items follow.
@@ -126,6 +151,7 @@ impl<'a> FrameWriter<'a> {
     }
 
     /// What the `encode` of the payload structs is made of.
+    #[inline]
     pub(crate) fn push_with(
         &mut self,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoRoom>,

@@ -4,7 +4,7 @@
 //!   frame    ┌───────────┬──────────────────────────────┬──────────┐
 //!            │ header 64 │ payload 0..=1372             │ tag 16   │     at most 1452 bytes: never fragmented
 //!            └───────────┴──────────────────────────────┴──────────┘
-//!   payload  Data         records, seq = lo + 1, lo + 2 ... (record.rs)
+//!   payload  Data         records, seq = lo + 1, lo + 2 ... (delta.rs; as the log has them: record.rs)
 //!            Ack          contiguous and ranges of one actor (ack.rs)
 //!            Hello        a part of a version vector (vector.rs)
 //!            Heartbeat    digests and the clock (heartbeat.rs)
@@ -32,6 +32,7 @@ mod zoo;
 
 mod ack;
 mod codec;
+mod delta;
 mod dots;
 mod error;
 mod frame;
@@ -42,6 +43,7 @@ mod sync;
 mod vector;
 
 pub use ack::{Ack, MAX_ACK_RANGES, Ranges};
+pub use delta::{Delta, Deltas, MAX_ALIAS, Name, decode_delta, encode_delta};
 pub use dots::Dots;
 pub use error::{NoRoom, RecordError, WireError};
 pub use frame::{Frame, FrameWriter, decode_frame};
@@ -50,6 +52,6 @@ pub use header::{
     offsets,
 };
 pub use heartbeat::Heartbeat;
-pub use record::{MAX_RECORD_BYTES, Op, Record, Records, decode_record, encode_record};
+pub use record::{MAX_RECORD_BYTES, Op, Record, decode_record, encode_record};
 pub use sync::{MAX_ITEM_BYTES, SyncAck, SyncData, SyncItem, SyncItems, decode_item, encode_item};
 pub use vector::{MAX_VECTOR_ENTRIES_PER_PART, SyncRequest, VectorPart};

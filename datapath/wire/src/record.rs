@@ -1,7 +1,7 @@
-//! Delta records: what one operation did, as its origin logs and sends it.
+//! Delta records: what one operation did, as its origin logs it. Frames may have them with another name (delta.rs).
 //!
 //! ```text
-//!   byte  kind (low 5 bits) | op (high 3 bits)
+//!   byte  kind (low 4 bits) | 0 | op (high 3 bits)
 //!   byte  length of the key, then the key
 //!   op    0 Noop
 //!         1 Counter   increments varint128, decrements varint128     the origin's whole entry, cumulative
@@ -16,19 +16,19 @@
 use lattice_crdt::limits::{MAX_ELEMENT_BYTES, MAX_KEY_BYTES};
 use lattice_crdt::{ActorId, Hlc, Kind};
 
-use crate::codec::{MAX_LENGTH_BYTES, Reader, Writer};
+use crate::codec::MAX_LENGTH_BYTES;
 use crate::dots::MAX_RECORD_DOTS_BYTES;
 use crate::header::MAX_PAYLOAD_BYTES;
-use crate::{Dots, NoRoom, RecordError};
+use crate::{Delta, Dots, Name, NoRoom, RecordError, decode_delta, encode_delta};
 
-const KIND_BITS: u32 = 5;
-const KIND_MASK: u8 = (1 << KIND_BITS) - 1;
+/// The op stands above so many bits; the lower ones are for the kind and how the key is named.
+pub(crate) const KIND_BITS: u32 = 5;
 
-const NOOP: u8 = 0;
-const COUNTER: u8 = 1;
-const REGISTER: u8 = 2;
-const ADD: u8 = 3;
-const REMOVE: u8 = 4;
+pub(crate) const NOOP: u8 = 0;
+pub(crate) const COUNTER: u8 = 1;
+pub(crate) const REGISTER: u8 = 2;
+pub(crate) const ADD: u8 = 3;
+pub(crate) const REMOVE: u8 = 4;
 
 /// The longest record that keeps the limits of [`lattice_crdt::limits`]: of an element with all its dots.
 pub const MAX_RECORD_BYTES: usize =
@@ -71,7 +71,7 @@ pub enum Op<'a> {
 }
 
 impl Op<'_> {
-    const fn number(&self) -> u8 {
+    pub(crate) const fn number(&self) -> u8 {
         match self {
             Op::Noop => NOOP,
             Op::Counter { .. } => COUNTER,
@@ -93,40 +93,12 @@ pub struct Record<'a> {
     pub op: Op<'a>,
 }
 
-const fn fits(kind: Kind, op: u8) -> bool {
+/// Whether a kind has an op of this number.
+pub(crate) const fn fits(kind: Kind, op: u8) -> bool {
     match kind {
         Kind::Counter => matches!(op, COUNTER | NOOP),
         Kind::Register => matches!(op, REGISTER | NOOP),
         Kind::FlagEnableWins | Kind::FlagDisableWins | Kind::Set => matches!(op, ADD | REMOVE | NOOP),
-    }
-}
-
-impl Record<'_> {
-    pub(crate) fn write(&self, actor: ActorId, out: &mut Writer<'_>) -> Result<(), NoRoom> {
-        let op = self.op.number();
-        if !fits(self.kind, op) {
-            return Err(NoRoom);
-        }
-        out.u8(self.kind as u8 | op << KIND_BITS)?;
-        if op == NOOP && self.key.is_empty() {
-            return out.u8(0);
-        }
-        out.key(self.key)?;
-        match self.op {
-            Op::Noop => Ok(()),
-            Op::Counter { increments, decrements } => {
-                out.varint128(increments)?;
-                out.varint128(decrements)
-            }
-            Op::Register { hlc, value } => {
-                out.u64(hlc.as_u64())?;
-                out.value(value)
-            }
-            Op::Add { element, superseded: dots } | Op::Remove { element, removed: dots } => {
-                out.element_of(self.kind, element)?;
-                dots.write(Some(actor), out)
-            }
-        }
     }
 }
 
@@ -135,9 +107,7 @@ impl Record<'_> {
 /// # Errors
 /// [`NoRoom`] if it does not fit, or is outside of the limits that [`decode_record`] checks.
 pub fn encode_record(record: &Record<'_>, actor: ActorId, out: &mut [u8]) -> Result<usize, NoRoom> {
-    let mut out = Writer::new(out);
-    record.write(actor, &mut out)?;
-    Ok(out.len())
+    encode_delta(&Delta::from(*record), actor, out)
 }
 
 /// Reads a record of `actor` from the front of `bytes`; returns it and its length. Does not allocate.
@@ -145,57 +115,9 @@ pub fn encode_record(record: &Record<'_>, actor: ActorId, out: &mut [u8]) -> Res
 /// # Errors
 /// [`RecordError`] if there is no well-formed record within all limits.
 pub fn decode_record(bytes: &[u8], actor: ActorId) -> Result<(Record<'_>, usize), RecordError> {
-    let mut reader = Reader::new(bytes);
-    let head = reader.u8()?;
-    let (number, op) = (head & KIND_MASK, head >> KIND_BITS);
-    let kind = Kind::try_from(number).map_err(|unknown| RecordError::BadKind(unknown.0))?;
-    if !fits(kind, op) {
-        return Err(RecordError::BadOp { kind: number, op });
-    }
-    let key = match reader.rest() {
-        [0, ..] if op == NOOP => reader.bytes(1)?.get(..0).unwrap_or_default(),
-        _ => reader.key()?,
-    };
-    let op = match op {
-        COUNTER => Op::Counter { increments: reader.varint128()?, decrements: reader.varint128()? },
-        REGISTER => Op::Register { hlc: Hlc::from_u64(reader.u64()?), value: reader.value()? },
-        ADD => {
-            Op::Add { element: reader.element_of(kind)?, superseded: Dots::read(&mut reader, Some(actor))? }
-        }
-        REMOVE => {
-            Op::Remove { element: reader.element_of(kind)?, removed: Dots::read(&mut reader, Some(actor))? }
-        }
-        _ => Op::Noop,
-    };
-    Ok((Record { kind, key, op }, bytes.len() - reader.rest().len()))
-}
-
-/// The records of a Data frame's payload, each with its encoded length. Ends after the first error.
-#[derive(Clone, Debug)]
-pub struct Records<'a> {
-    rest: &'a [u8],
-    actor: ActorId,
-}
-
-impl<'a> Records<'a> {
-    /// The records in `payload`, which come from `actor`.
-    pub fn new(payload: &'a [u8], actor: ActorId) -> Self {
-        Self { rest: payload, actor }
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<(Record<'a>, usize), RecordError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let decoded = decode_record(self.rest, self.actor);
-        self.rest = match decoded {
-            Ok((_, len)) => self.rest.get(len..).unwrap_or_default(),
-            Err(_) => &[],
-        };
-        Some(decoded)
+    let (Delta { kind, name, op }, len) = decode_delta(bytes, actor)?;
+    match name {
+        Name::Key(key) => Ok((Record { kind, key, op }, len)),
+        Name::Defines { .. } | Name::Alias(_) => Err(RecordError::BadKey),
     }
 }

@@ -111,6 +111,23 @@ fn every_operation() {
 }
 
 #[test]
+fn every_name_of_a_key() {
+    let op = Op::Counter { increments: 127, decrements: 128 };
+    let names = [
+        ("alias", Name::Alias(1)),
+        ("highest_alias", Name::Alias(MAX_ALIAS)),
+        ("definition", Name::Defines { alias: 300, key: b"key" }),
+    ];
+    for (name, named) in names {
+        let delta = Delta { kind: Kind::Counter, name: named, op };
+        let golden =
+            check(&format!("data_{name}"), &frame(FrameType::Data, 1, |frame| frame.push_delta(&delta)));
+        let payload = decode_frame(&golden, CLUSTER).unwrap().payload;
+        assert_eq!(decode_delta(payload, OWN), Ok((delta, payload.len())), "{name}");
+    }
+}
+
+#[test]
 fn every_other_frame_type() {
     let ranges = [SeqRange { first: 44, last: 44 }, SeqRange { first: 50, last: 349 }];
     let ack = Ack::new(OTHER, 42, &ranges);

@@ -134,9 +134,40 @@ fn records_are_refused_by_name() {
     ];
     for (bytes, error) in cases {
         assert_eq!(decode_record(&bytes, OWN), Err(error), "{bytes:02x?}");
-        let mut rest = Records::new(&bytes, OWN);
+        let mut rest = Deltas::new(&bytes, OWN);
         assert_eq!(rest.next().is_some(), !bytes.is_empty());
         assert_eq!(rest.next(), None, "nothing is read after a fault");
+    }
+}
+
+#[test]
+fn aliases_are_refused_by_name() {
+    use RecordError::*;
+    let highest = [0x80, 0x80, 0x40];
+    let cases: Vec<(Vec<u8>, RecordError)> = vec![
+        // Zero; one too high; with a needless last byte; without its key; the empty key; none at all.
+        (vec![0x31, 0, 1, 1], BadAlias),
+        (vec![0x31, 0x81, 0x80, 0x40, 1, 1], BadAlias),
+        (vec![0x31, 0x81, 0x00, 1, 1], BadVarint),
+        (vec![0x21, 255, 7], Truncated),
+        (vec![0x21, 255, 7, 0, 1, 1], BadKey),
+        (vec![0x21, 255, 0, 1, b'k', 1, 1], BadAlias),
+        (vec![0x31], Truncated),
+        // A kind that there is not, be it aliased.
+        (vec![0x36, 7, 1, 1], BadKind(6)),
+    ];
+    for (bytes, error) in cases {
+        assert_eq!(decode_delta(&bytes, OWN).map(drop), Err(error), "{bytes:02x?}");
+    }
+    let aliased = [&[0x31][..], &highest, &[1, 1]].concat();
+    assert_eq!(decode_delta(&aliased, OWN).unwrap().0.name, Name::Alias(MAX_ALIAS));
+    assert_eq!(decode_record(&aliased, OWN), Err(BadKey), "the log has no aliases");
+    let mut buf = [0; 64];
+    for alias in [0, MAX_ALIAS + 1] {
+        let op = Op::Counter { increments: 1, decrements: 1 };
+        for name in [Name::Alias(alias), Name::Defines { alias, key: b"k" }] {
+            assert_eq!(encode_delta(&Delta { kind: Kind::Counter, name, op }, OWN, &mut buf), Err(NoRoom));
+        }
     }
 }
 

@@ -4,9 +4,10 @@ mod owned;
 
 use lattice_crdt::{ActorId, SeqRange};
 use lattice_wire::{
-    Ack, Frame, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, MAX_ITEM_BYTES,
-    MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_ENTRIES_PER_PART, NoRoom, Records, SyncAck, SyncData,
-    SyncRequest, VectorPart, decode_frame, decode_item, decode_record, encode_item, encode_record,
+    Ack, Delta, Deltas, Frame, FrameType, FrameWriter, Header, Heartbeat, MAX_ALIAS, MAX_FRAME_BYTES,
+    MAX_ITEM_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_ENTRIES_PER_PART, Name, NoRoom, SyncAck,
+    SyncData, SyncRequest, VectorPart, decode_delta, decode_frame, decode_item, decode_record, encode_delta,
+    encode_item, encode_record,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,13 +63,18 @@ fn decode_all(bytes: &[u8], actor: ActorId) -> Result<(), TestCaseError> {
         prop_assert_eq!(&buf[..len], &bytes[..len]);
         prop_assert!(len <= MAX_RECORD_BYTES);
     }
+    if let Ok((delta, len)) = decode_delta(bytes, actor) {
+        prop_assert_eq!(encode_delta(&delta, actor, &mut buf), Ok(len));
+        prop_assert_eq!(&buf[..len], &bytes[..len]);
+        prop_assert_eq!(decode_record(bytes, actor).is_ok(), matches!(delta.name, Name::Key(_)));
+    }
     if let Ok((item, len)) = decode_item(bytes) {
         prop_assert_eq!(encode_item(&item, &mut buf), Ok(len));
         prop_assert_eq!(&buf[..len], &bytes[..len]);
         prop_assert!(len <= MAX_ITEM_BYTES);
     }
     // Iterators end.
-    prop_assert!(Records::new(bytes, actor).count() <= bytes.len());
+    prop_assert!(Deltas::new(bytes, actor).count() <= bytes.len());
     if let Ok(data) = SyncData::decode(bytes) {
         prop_assert!(data.items.count() <= bytes.len());
     }
@@ -124,6 +130,29 @@ proptest! {
         }
     }
 
+    /// A record out of the log, named by an alias or defining one, is that record with that name.
+    #[test]
+    fn aliases(record in owned::record(), alias in 1..=MAX_ALIAS, actor in owned::actor()) {
+        let mut logged = [0; MAX_RECORD_BYTES];
+        let len = encode_record(&record.record(), actor, &mut logged)?;
+        let (logged, Delta { kind, op, .. }) = (&logged[..len], Delta::from(record.record()));
+        if record.key.is_empty() {
+            return Ok(());
+        }
+        for name in [Name::Alias(alias), Name::Defines { alias, key: &record.key }] {
+            let bytes = payload(|frame| match name {
+                Name::Alias(_) => frame.push_aliased(logged, alias),
+                _ => frame.push_defining(logged, alias),
+            });
+            let bytes = bytes.ok_or(TestCaseError::fail("it fits"))?;
+            prop_assert_eq!(decode_delta(&bytes, actor), Ok((Delta { kind, name, op }, bytes.len())));
+            prop_assert!(decode_record(&bytes, actor).is_err(), "the log has no such thing");
+            for short in 0..bytes.len() {
+                prop_assert!(decode_delta(&bytes[..short], actor).is_err(), "a prefix is no record");
+            }
+        }
+    }
+
     #[test]
     fn items(item in owned::item(), after in vec(any::<u8>(), 0..3)) {
         let mut buf = [0xEE; MAX_ITEM_BYTES];
@@ -154,9 +183,9 @@ proptest! {
         let len = writer.finish();
         let frame = decode_frame(&buf[..len], header.cluster_tag)?;
         prop_assert_eq!(frame.header, Header { count, ..header });
-        let decoded: Result<Vec<_>, _> = Records::new(frame.payload, header.actor).collect();
+        let decoded: Result<Vec<_>, _> = Deltas::new(frame.payload, header.actor).collect();
         let decoded = decoded?;
-        prop_assert!(decoded.iter().map(|(record, _)| *record).eq(records.iter().take(fitted as usize).map(|r| r.record())));
+        prop_assert!(decoded.iter().map(|(delta, _)| *delta).eq(records.iter().take(fitted as usize).map(|r| Delta::from(r.record()))));
         prop_assert_eq!(decoded.iter().map(|(_, len)| len).sum::<usize>(), frame.payload.len());
     }
 

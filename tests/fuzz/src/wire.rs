@@ -141,23 +141,48 @@ pub fn record(data: &[u8]) {
 
 fn check_records(payload: &[u8], actor: ActorId) {
     let mut used = 0;
-    let mut records = Records::new(payload, actor);
-    for decoded in records.by_ref() {
+    let mut deltas = Deltas::new(payload, actor);
+    for decoded in deltas.by_ref() {
         match decoded {
-            Ok((record, len)) => {
-                assert!((1..=MAX_RECORD_BYTES).contains(&len));
-                check_record(&record, &payload[used..used + len], actor);
+            Ok((delta, len)) => {
+                check_delta(&delta, &payload[used..used + len], actor);
                 used += len;
             }
             Err(error) => {
                 refused(error);
-                assert_eq!(decode_record(&payload[used..], actor), Err(error));
-                assert_eq!(records.next(), None, "nothing follows an error");
+                assert_eq!(decode_delta(&payload[used..], actor), Err(error));
+                assert_eq!(deltas.next(), None, "nothing follows an error");
                 return;
             }
         }
     }
     assert_eq!(used, payload.len(), "all was read");
+}
+
+/// A record of a frame, and the same as the log would have it.
+fn check_delta(delta: &Delta<'_>, bytes: &[u8], actor: ActorId) {
+    let mut buffer = [0xEE; 2 * MAX_RECORD_BYTES];
+    assert_eq!(encode_delta(delta, actor, &mut buffer), Ok(bytes.len()));
+    assert_eq!(&buffer[..bytes.len()], bytes, "a record has one encoding");
+    assert_eq!(encode_delta(delta, actor, &mut buffer[..bytes.len() - 1]), Err(NoRoom));
+    assert!(decode_delta(&bytes[..bytes.len() - 1], actor).is_err(), "a prefix is no record");
+    let key = match delta.name {
+        Name::Key(key) => return check_record(&Record { kind: delta.kind, key, op: delta.op }, bytes, actor),
+        Name::Alias(alias) => (alias, &b"key"[..]),
+        Name::Defines { alias, key } => (alias, key),
+    };
+    assert!(decode_record(bytes, actor).is_err(), "the log has no aliases");
+    let (alias, key) = key;
+    assert!((1..=MAX_ALIAS).contains(&alias));
+    let record = Record { kind: delta.kind, key, op: delta.op };
+    let mut logged = [0xEE; MAX_RECORD_BYTES];
+    let len = encode_record(&record, actor, &mut logged).expect("within the limits");
+    check_record(&record, &logged[..len], actor);
+    let renamed = payload(|frame| match delta.name {
+        Name::Alias(_) => frame.push_aliased(&logged[..len], alias),
+        _ => frame.push_defining(&logged[..len], alias),
+    });
+    assert_eq!(renamed, bytes, "the same record by another name");
 }
 
 fn check_record(record: &Record<'_>, bytes: &[u8], actor: ActorId) {
@@ -185,6 +210,7 @@ fn check_record(record: &Record<'_>, bytes: &[u8], actor: ActorId) {
         }
         (kind, op) => panic!("{op:?} of a {kind}"),
     };
+    assert!((1..=MAX_RECORD_BYTES).contains(&bytes.len()));
     let mut buffer = [0xEE; MAX_RECORD_BYTES];
     for again in [record, &Record { kind: record.kind, key: record.key, op }] {
         assert_eq!(encode_record(again, actor, &mut buffer), Ok(bytes.len()));

@@ -88,6 +88,13 @@ bugs! {
     /// What a peer acknowledged in its former session still counts in the new one: a peer that came back with less never gets
     /// the difference.
     AckOutlivesSession "ack-outlives-session" Simulator;
+    /// A peer's aliases are kept when it begins a new session, in which it numbers its keys anew: an operation on one key is
+    /// merged into another.
+    AliasOutlivesSession "alias-outlives-session" Test("lattice-engine", "an_alias_of_another_session_is_unknown");
+    /// An alias goes on meaning a position after the key there was dropped, and then means whatever key took its place.
+    AliasOutlivesKey "alias-outlives-key" Test("lattice-engine", "an_alias_of_a_dropped_key_is_unknown");
+    /// What is sent again names its keys by alias again: whoever refused it for that refuses it for ever.
+    AliasSentAgain "alias-sent-again" Test("lattice-engine", "what_is_sent_again_has_its_keys");
     /// The retransmission timeout fires and marks nothing as lost: what is lost at the end of a burst never comes.
     LostNeverResent "lost-never-resent" Simulator;
 

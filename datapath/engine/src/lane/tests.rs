@@ -74,7 +74,7 @@ fn after_a_silence_of_three_heartbeats_what_was_in_flight_is_resent() {
     for (silence_ns, resent) in [(300 * MS, false), (300 * MS + 1, true)] {
         let mut lane = up();
         let plan = lane.sender.plan(T, 1, 10).unwrap();
-        lane.sender.sent(T, plan, 10, bounds);
+        lane.sender.sent(T, plan, 10, false, bounds);
         lane.heard(T + silence_ns, &timers());
         assert_eq!(lane.sender.plan(T + silence_ns, 1, 10).is_some(), resent, "{silence_ns}");
     }

@@ -15,7 +15,7 @@ fn send_all(sender: &mut Sender, now_ns: u64, last_seq: u64) -> Vec<(u64, u32)> 
             Plan::New { lo } => (lo, (last_seq - lo).min(10) as u32),
             Plan::Again { lo, count, .. } => (lo, count),
         };
-        sender.sent(now_ns, plan, count, BOUNDS);
+        sender.sent(now_ns, plan, count, false, BOUNDS);
         sent.push((lo, count));
     }
     sent
@@ -26,7 +26,7 @@ fn sends_once_and_falls_silent_when_acknowledged() {
     let mut sender = Sender::new(64);
     assert_eq!(send_all(&mut sender, T, 25), [(0, 10), (10, 10), (20, 5)]);
     assert!(sender.deadline_ns(25) > T && sender.deadline_ns(25) < u64::MAX);
-    sender.acknowledged(T + 49_000, 25, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 49_000, 25, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!((sender.acked(), sender.deadline_ns(25)), (25, u64::MAX));
     assert_eq!(sender.smoothed_rtt_ns(), 49_000);
 }
@@ -35,9 +35,9 @@ fn sends_once_and_falls_silent_when_acknowledged() {
 fn a_gap_is_resent_once_three_later_frames_are_acknowledged() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 50);
-    sender.acknowledged(T + 10_000, 0, [SeqRange { first: 11, last: 30 }].into_iter(), BOUNDS);
+    sender.acknowledged(T + 10_000, 0, [SeqRange { first: 11, last: 30 }].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(send_all(&mut sender, T + 10_000, 50), [], "two later frames may just have overtaken it");
-    sender.acknowledged(T + 11_000, 0, [SeqRange { first: 11, last: 40 }].into_iter(), BOUNDS);
+    sender.acknowledged(T + 11_000, 0, [SeqRange { first: 11, last: 40 }].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(send_all(&mut sender, T + 11_000, 50), [(0, 10)]);
     assert_eq!(send_all(&mut sender, T + 12_000, 50), []);
 }
@@ -88,14 +88,14 @@ fn timeouts_follow_the_round_trip_and_its_variance() {
     let mut sender = Sender::new(64);
     // No sample: 5 ms, and the delay of the acknowledgement.
     assert_eq!(timeout_after(&mut sender, T, 10), 6 * MS);
-    sender.acknowledged(T + 800_000, 10, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 800_000, 10, [].into_iter(), BOUNDS, &mut |_| {});
     // 800 µs, variance half of it: 0.8 + 4 * 0.4 + 1.
     assert_eq!(timeout_after(&mut sender, T + 10 * MS, 20), 3_400_000);
-    sender.acknowledged(T + 11_600_000, 20, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 11_600_000, 20, [].into_iter(), BOUNDS, &mut |_| {});
     // Then 1.6 ms: variance (3 * 0.4 + 0.8) / 4 = 0.5, mean (7 * 0.8 + 1.6) / 8 = 0.9.
     assert_eq!(sender.smoothed_rtt_ns(), 900_000);
     assert_eq!(timeout_after(&mut sender, T + 20 * MS, 30), 3_900_000);
-    sender.acknowledged(T + 20 * MS + 100_000, 30, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 20 * MS + 100_000, 30, [].into_iter(), BOUNDS, &mut |_| {});
     // Shorter than the mean counts as deviation too: (3 * 0.5 + 0.8) / 4 = 0.575, (7 * 0.9 + 0.1) / 8 = 0.8.
     assert_eq!(timeout_after(&mut sender, T + 30 * MS, 40), 800_000 + 4 * 575_000 + MS);
 }
@@ -104,7 +104,7 @@ fn timeouts_follow_the_round_trip_and_its_variance() {
 fn timeouts_keep_their_bounds() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 10);
-    sender.acknowledged(T + 1_000, 10, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 1_000, 10, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(timeout_after(&mut sender, T + MS, 20), BOUNDS.min_ns);
     let mut sender = Sender::new(64);
     let mut now_ns = T;
@@ -117,7 +117,7 @@ fn timeouts_keep_their_bounds() {
     }
     assert_eq!(waits, [6, 12, 24, 48, 96, 192, 200, 200].map(|ms| ms * MS));
     // An acknowledgement ends the backing off; a frame that was sent twice is no sample.
-    sender.acknowledged(now_ns + 1_000, 10, [].into_iter(), BOUNDS);
+    sender.acknowledged(now_ns + 1_000, 10, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(sender.smoothed_rtt_ns(), 0);
     assert_eq!(timeout_after(&mut sender, now_ns + MS, 20), 6 * MS);
 }
@@ -127,7 +127,7 @@ fn the_newest_frame_of_an_acknowledgement_is_the_sample() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 10);
     send_all(&mut sender, T + 1_000, 20);
-    sender.acknowledged(T + 5_000, 20, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 5_000, 20, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(sender.smoothed_rtt_ns(), 4_000);
 }
 
@@ -136,7 +136,7 @@ fn frames_are_paced_over_the_round_trip_beyond_a_burst() {
     for (rtt_ns, step_ns) in [(100_000, 100_000 * 4 / (5 * 64)), (1_000, 20_000 * 4 / (5 * 64))] {
         let mut sender = Sender::new(64);
         assert_eq!(send_all(&mut sender, T, 320).len(), 32, "the first window");
-        sender.acknowledged(T + rtt_ns, 320, [].into_iter(), BOUNDS);
+        sender.acknowledged(T + rtt_ns, 320, [].into_iter(), BOUNDS, &mut |_| {});
         let now_ns = T + 50 * MS;
         assert_eq!(send_all(&mut sender, now_ns, 100_000).len(), 33, "a burst of 32, and one that is due");
         assert_eq!(sender.deadline_ns(100_000), now_ns + step_ns);
@@ -147,10 +147,10 @@ fn frames_are_paced_over_the_round_trip_beyond_a_burst() {
     // No sample yet: 5 ms over 16 frames at four fifths.
     let mut sender = Sender::new(16);
     let plan = sender.plan(T, 1, 10).unwrap();
-    sender.sent(T, plan, 10, BOUNDS);
+    sender.sent(T, plan, 10, false, BOUNDS);
     sender.revive(T, BOUNDS);
     let plan = sender.plan(T, 1, 10).unwrap();
-    assert!(sender.sent(T, plan, 10, BOUNDS), "sent again");
+    assert!(sender.sent(T, plan, 10, false, BOUNDS), "sent again");
     assert_eq!((sender.plan(T, 1, 20), sender.deadline_ns(20)), (None, T + 5 * MS * 4 / (5 * 16)));
 }
 
@@ -160,9 +160,9 @@ fn the_window_grows_by_what_was_acknowledged_and_halves_at_a_timeout() {
     let fill = |sender: &mut Sender, now_ns: u64| send_all(sender, now_ns, 1_000_000).len();
     let mut sender = Sender::new(48);
     assert_eq!(fill(&mut sender, T), 32);
-    sender.acknowledged(T + MS, 100, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + MS, 100, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(fill(&mut sender, T + 100 * MS), 20, "42 in flight");
-    sender.acknowledged(T + 101 * MS, 520, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 101 * MS, 520, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(
         fill(&mut sender, T + 200 * MS) + fill(&mut sender, T + 300 * MS),
         48,
@@ -188,7 +188,7 @@ fn a_frame_is_acknowledged_only_whole() {
     {
         let mut sender = Sender::new(64);
         send_all(&mut sender, T, 20);
-        sender.acknowledged(T + 1_000, 0, range(first, last), BOUNDS);
+        sender.acknowledged(T + 1_000, 0, range(first, last), BOUNDS, &mut |_| {});
         sender.revive(T + 2_000, BOUNDS);
         let again = send_all(&mut sender, T + 100 * MS, 20);
         assert_eq!(again.contains(&(10, 10)), !held, "{first}..={last}");
@@ -201,9 +201,9 @@ fn an_acknowledgement_of_what_counted_as_lost_takes_it_off_the_list() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 30);
     sender.revive(T + MS, BOUNDS);
-    sender.acknowledged(T + MS, 20, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + MS, 20, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!(send_all(&mut sender, T + 2 * MS, 35), [(20, 10), (30, 5)]);
-    sender.acknowledged(T + 3 * MS, 35, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + 3 * MS, 35, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!((sender.acked(), sender.deadline_ns(35)), (35, u64::MAX));
 }
 
@@ -212,9 +212,9 @@ fn an_acknowledgement_that_says_nothing_new_changes_no_timer() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 20);
     let due_ns = sender.deadline_ns(20);
-    sender.acknowledged(T + MS, 0, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + MS, 0, [].into_iter(), BOUNDS, &mut |_| {});
     assert_eq!((sender.deadline_ns(20), sender.smoothed_rtt_ns()), (due_ns, 0));
-    sender.acknowledged(T + MS, 10, [].into_iter(), BOUNDS);
+    sender.acknowledged(T + MS, 10, [].into_iter(), BOUNDS, &mut |_| {});
     // A round trip of 1 ms: 1 + 4 * 0.5 + 1 from now on.
     assert_eq!(sender.deadline_ns(20), T + 5 * MS);
 }
@@ -223,7 +223,7 @@ fn an_acknowledgement_that_says_nothing_new_changes_no_timer() {
 fn a_probe_leaves_two_frames_and_a_revival_all_of_them() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 50);
-    sender.acknowledged(T + 1_000, 0, [SeqRange { first: 11, last: 20 }].into_iter(), BOUNDS);
+    sender.acknowledged(T + 1_000, 0, [SeqRange { first: 11, last: 20 }].into_iter(), BOUNDS, &mut |_| {});
     assert!(sender.tick(sender.deadline_ns(50), BOUNDS));
     let now_ns = T + 100 * MS;
     assert_eq!(
@@ -243,7 +243,7 @@ fn a_probe_leaves_two_frames_and_a_revival_all_of_them() {
 fn eviction_forgets_what_was_lost_or_acknowledged_as_well() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 30);
-    sender.acknowledged(T + 1_000, 0, [SeqRange { first: 11, last: 20 }].into_iter(), BOUNDS);
+    sender.acknowledged(T + 1_000, 0, [SeqRange { first: 11, last: 20 }].into_iter(), BOUNDS, &mut |_| {});
     sender.revive(T + 1_000, BOUNDS);
     // The first frame is gone, and the second was acknowledged: the third is the front now, cut.
     assert_eq!(sender.plan(T + 1_000, 26, 30), Some(Plan::Again { index: 0, lo: 25, count: 5 }));
@@ -287,7 +287,7 @@ fn what_is_found_lost_twice_is_resent_once() {
     let mut sender = Sender::new(64);
     send_all(&mut sender, T, 50);
     for last in [40, 50] {
-        sender.acknowledged(T + 11_000, 0, [SeqRange { first: 11, last }].into_iter(), BOUNDS);
+        sender.acknowledged(T + 11_000, 0, [SeqRange { first: 11, last }].into_iter(), BOUNDS, &mut |_| {});
     }
     assert_eq!(send_all(&mut sender, T + 12_000, 50), [(0, 10)]);
     assert_eq!(send_all(&mut sender, T + 13_000, 60), [(50, 10)]);
@@ -300,4 +300,27 @@ fn a_revival_starts_the_timer_anew() {
     sender.revive(T + 3 * MS, BOUNDS);
     assert_eq!(send_all(&mut sender, T + 3 * MS, 10), [(0, 10)]);
     assert_eq!(sender.deadline_ns(10), T + 9 * MS);
+}
+
+/// With their keys, the records of a frame may need several: the rest of them is lost, too, until it is sent.
+#[test]
+fn what_does_not_fit_again_is_a_frame_of_its_own() {
+    let mut sender = Sender::new(64);
+    send_all(&mut sender, T, 25);
+    sender.revive(T, BOUNDS);
+    let (mut now_ns, mut sent) = (T, Vec::new());
+    while let Some(plan) = sender.plan(now_ns, 1, 25) {
+        let Plan::Again { lo, count, .. } = plan else { panic!("{plan:?}") };
+        assert!(sender.sent(now_ns, plan, count.min(4), true, BOUNDS));
+        now_ns += MS;
+        sent.push((lo, count.min(4)));
+    }
+    assert_eq!(sent, [(0, 4), (4, 4), (8, 2), (10, 4), (14, 4), (18, 2), (20, 4), (24, 1)]);
+    let mut learnt = Vec::new();
+    let ranges = [SeqRange { first: 15, last: 20 }].into_iter();
+    sender.acknowledged(T + MS, 4, ranges, BOUNDS, &mut |seqs| learnt.push(seqs));
+    assert_eq!(learnt, [1..=4, 15..=18, 19..=20]);
+    sender.acknowledged(T + MS, 25, [].into_iter(), BOUNDS, &mut |seqs| learnt.push(seqs));
+    assert_eq!(learnt[3..], [5..=8, 9..=10, 11..=14, 21..=24, 25..=25]);
+    assert_eq!(send_all(&mut sender, T + 9 * MS, 25), []);
 }

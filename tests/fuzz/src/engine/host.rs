@@ -12,7 +12,7 @@ use lattice_engine::{
     Published, Publisher, RecoverError, Recovery, Storage,
 };
 use lattice_wire::{
-    Ack, Frame, FrameType, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Records, SyncData, SyncRequest, decode_frame,
+    Ack, Deltas, Frame, FrameType, MAX_FRAME_BYTES, MAX_RECORD_BYTES, SyncData, SyncRequest, decode_frame,
 };
 
 use super::state::{self, State, View};
@@ -240,6 +240,7 @@ impl Host {
                 stats.dropped_out_of_order_bound,
                 stats.dropped_unexpected,
                 stats.dropped_address,
+                stats.dropped_unknown_alias,
             ]
         };
         let mut expected = refused(&before);
@@ -260,6 +261,7 @@ impl Host {
                     | DropReason::OtherShard
                     | DropReason::UnknownPeer
                     | DropReason::OwnNode => 5,
+                    DropReason::UnknownAlias => 6,
                 })
             }
         };
@@ -299,7 +301,7 @@ impl Host {
         assert_eq!((header.actor, header.src_session), (self.actor, self.session));
         match header.frame_type {
             FrameType::Data => {
-                let records: Vec<_> = Records::new(payload, self.actor).collect();
+                let records: Vec<_> = Deltas::new(payload, self.actor).collect();
                 assert!(records.iter().all(Result::is_ok) && !records.is_empty());
                 assert_eq!(records.len(), header.count as usize);
                 assert!(header.hi() <= self.engine.last_seq() && header.lo + 1 >= header.log_first);

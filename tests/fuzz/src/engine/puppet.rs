@@ -2,7 +2,7 @@
 
 use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_wire::{
-    Ack, Dots, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, Records, SyncAck,
+    Ack, Deltas, Dots, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, SyncAck,
     SyncData, SyncItem, SyncRequest, VectorPart, decode_frame,
 };
 
@@ -159,7 +159,7 @@ impl Puppet {
 /// Gives a data frame the count of the records that are in it.
 fn set_right_count(bytes: &mut [u8]) {
     let Ok(frame) = decode_frame(bytes, CLUSTER) else { return };
-    let count = Records::new(frame.payload, frame.header.actor).filter(Result::is_ok).count() as u32;
+    let count = Deltas::new(frame.payload, frame.header.actor).filter(Result::is_ok).count() as u32;
     bytes[lattice_wire::offsets::COUNT..][..4].copy_from_slice(&count.to_le_bytes());
     crate::wire::seal(bytes, CLUSTER);
 }
