@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::report::{Row, ratio};
 use crate::series::Unit;
-use crate::table::amount;
+use crate::table::{amount, times};
 
 /// A number of a row that a budget can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Budget {
             Quantity::P50 | Quantity::P99 | Quantity::P999 => amount(row.unit(), value),
             Quantity::Rate => amount(Unit::Rate(""), value),
             Quantity::RatioP50 | Quantity::RatioRate | Quantity::RateOverRival | Quantity::P99UnderRival => {
-                format!("{}x", (value * 100.0).round() / 100.0)
+                times(value) + "x"
             }
         }
     }

@@ -138,7 +138,7 @@ fn rows(target: Target, by_handle: bool, has_writer: bool, measured: Measured, l
         (Target::Register, true, false) => batch = batch.budget(Budget::at_most(Quantity::P50, 40.0)),
         _ => {}
     }
-    [batch.chart(chart.clone()).setup(setup.clone()), single.chart(chart + ", each read alone").setup(setup)]
+    [batch.chart(chart.clone()).setup(setup.clone()), single.chart(chart + ", each alone").setup(setup)]
 }
 
 /// A segment with one key, its reader, and perhaps its writer at work.
@@ -242,9 +242,9 @@ impl Bench {
             Target::Counter | Target::Flag => {
                 let word = self.word.as_ref().map(Word::bare).context("no word")?;
                 if self.target == Target::Flag {
-                    return measure("relaxed atomic load", duration, || Ok(word.load(Relaxed) != 0));
+                    return measure("atomic load", duration, || Ok(word.load(Relaxed) != 0));
                 }
-                return measure("relaxed atomic load", duration, || Ok(word.load(Relaxed)));
+                return measure("atomic load", duration, || Ok(word.load(Relaxed)));
             }
             Target::Register => REGISTER_BYTES,
             Target::Set => MEMBERS as usize * element(0).len(),

@@ -128,16 +128,18 @@ impl Row {
         self.series.unit()
     }
 
-    /// The median over the limit's.
+    /// The median over the limit's; none if the limit is less than its clock resolves and reads as 0.
     #[must_use]
     pub fn ratio_p50(&self) -> Option<f64> {
-        self.limit.as_ref().map(|limit| ratio(self.series.numbers().p50, limit.numbers().p50))
+        let limit = self.limit.as_ref().map(|limit| limit.numbers().p50).filter(|limit| *limit > 0.0)?;
+        Some(self.series.numbers().p50 / limit)
     }
 
-    /// The 99th percentile over the limit's.
+    /// The 99th percentile over the limit's; none as above.
     #[must_use]
     pub fn ratio_p99(&self) -> Option<f64> {
-        self.limit.as_ref().map(|limit| ratio(self.series.numbers().p99, limit.numbers().p99))
+        let limit = self.limit.as_ref().map(|limit| limit.numbers().p99).filter(|limit| *limit > 0.0)?;
+        Some(self.series.numbers().p99 / limit)
     }
 
     fn to_map(&self, bench: &str) -> Map<String, Value> {

@@ -16,6 +16,17 @@ pub fn amount(unit: Unit, value: f64) -> String {
     }
 }
 
+/// A ratio in three digits.
+#[must_use]
+pub fn times(ratio: f64) -> String {
+    let decimals = match ratio.abs() {
+        small if small < 9.995 => 2,
+        small if small < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{ratio:.decimals$}")
+}
+
 fn scaled(value: f64, step: f64, names: &[&str]) -> String {
     let mut scaled = value;
     let mut names = names.iter();
@@ -25,12 +36,7 @@ fn scaled(value: f64, step: f64, names: &[&str]) -> String {
         let Some(next) = names.next() else { break };
         (scaled, name) = (scaled / step, next);
     }
-    let decimals = match scaled.abs() {
-        small if small < 9.995 => 2,
-        small if small < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{scaled:.decimals$} {name}").trim_end().to_owned()
+    format!("{} {name}", times(scaled)).trim_end().to_owned()
 }
 
 /// All reports.
@@ -64,7 +70,7 @@ fn line(row: &Row, name_columns: usize) -> String {
     let value = |value: f64| amount(unit, value);
     let rate = if numbers.rate_per_s > 0.0 { amount(Unit::Rate(""), numbers.rate_per_s) } else { "-".into() };
     let limit = row.limit.as_ref().map_or("-".into(), |limit| value(limit.numbers().p50));
-    let ratio = row.ratio_p50().map_or("-".into(), |ratio| format!("{ratio:.2}"));
+    let ratio = row.ratio_p50().map_or("-".into(), times);
     let name = format!("  {}", row.name());
     let mut text = format!(
         "{name:<name_columns$} {:>9} {:>9} {:>9} {:>9} {rate:>9} {limit:>10} {ratio:>7}  {}",

@@ -30,18 +30,32 @@ pub fn figures(rows: &[Row]) -> Vec<String> {
     for (name, rows) in groups(curves, |row| row.chart.clone().unwrap_or_else(|| row.name().to_owned())) {
         figures.push(percentiles(&name, &rows));
     }
-    for (name, rows) in groups(dots, |row| row.chart.clone().unwrap_or_else(|| row.unit().name())) {
+    for (name, rows) in groups(dots, |row| row.chart.clone().unwrap_or_else(|| title_of(row.unit()))) {
         figures.push(dot_plot(&name, &rows));
     }
     let axis_of = |row: &Row| row.place.as_ref().map_or("", |place| place.axis);
     let name_of = |row: &Row| {
-        let unit = row.unit().name();
-        row.chart.clone().unwrap_or_else(|| format!("{unit} by number of {}", axis_of(row)))
+        let title = title_of(row.unit());
+        row.chart.clone().unwrap_or_else(|| format!("{title} by number of {}", axis_of(row)))
     };
     for (name, rows) in groups(placed, name_of) {
         figures.push(over_sizes(&name, &rows));
     }
     figures
+}
+
+/// What a picture of values in this unit is called, if nobody named it.
+fn title_of(unit: Unit) -> String {
+    if unit == Unit::Ns { "time".into() } else { unit.name() }
+}
+
+/// A value at an axis: without zeros that say nothing.
+fn tick(unit: Unit, value: f64) -> String {
+    let text = amount(unit, value);
+    let (number, name) = text.split_once(' ').unwrap_or((text.as_str(), ""));
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number} {name}").trim_end().to_owned()
 }
 
 /// Rows by a name, in the order of their first appearance.
@@ -75,8 +89,12 @@ fn series<'a>(rows: &[&'a Row], chart: &str) -> Vec<(String, Role, &'a Series)> 
     for (number, rival) in distinct(&rivals).into_iter().enumerate() {
         all.push((rival.name.clone(), Role::Rival(number), rival));
     }
-    for limit in distinct(&limits) {
-        all.push((format!("limit: {}", limit.name), Role::Limit, limit));
+    let limits = distinct(&limits);
+    for limit in &limits {
+        let is_its = |row: &&&Row| row.limit.as_ref().is_some_and(|own| own.is_same_as(limit));
+        let first = rows.iter().position(|row| is_its(&row)).unwrap_or(0);
+        let role = if limits.len() > 1 { Role::LimitOf(first) } else { Role::Limit };
+        all.push((format!("limit: {}", limit.name), role, *limit));
     }
     all
 }
@@ -111,9 +129,9 @@ fn percentiles(name: &str, rows: &[&Row]) -> String {
     let ticks = ticks.into_iter().chain(far).filter(|(_, x)| *x <= furthest);
     let chart = Chart {
         title: name,
-        x_label: "percentile of all values; each step to the right is a tenth of them",
+        x_label: "percentile: from 90 on, each label is ten times as rare",
         x_ticks: ticks.map(|(label, x)| (x, label.to_owned())).collect(),
-        y_amount: &|ns| amount(Unit::Ns, ns),
+        y_amount: &|ns| tick(Unit::Ns, ns),
     };
     let legend: Vec<String> =
         series.iter().map(|(label, role, series)| legend_row(label, *role, series)).collect();
@@ -170,11 +188,8 @@ fn over_sizes(name: &str, rows: &[&Row]) -> String {
     let chart = Chart {
         title: name,
         x_label: axis,
-        x_ticks: sizes
-            .into_iter()
-            .map(|size| (size, amount(Unit::Count(""), size).replace(".00", "")))
-            .collect(),
-        y_amount: &|value| amount(unit, value),
+        x_ticks: sizes.into_iter().map(|size| (size, tick(Unit::Count(""), size))).collect(),
+        y_amount: &|value| tick(unit, value),
     };
     figure(name, &chart.draw(&lines), &[])
 }
@@ -192,7 +207,7 @@ fn extend(lines: &mut Vec<Line>, name: &str, role: Role, point: (f64, f64)) {
     let role = match role {
         Role::Measured(_) => Role::Measured(number),
         Role::Rival(_) => Role::Rival(number),
-        Role::Limit => Role::Limit,
+        limit => limit,
     };
     lines.push(Line { label: name.to_owned(), role, points: vec![point], marks: true });
 }
@@ -207,7 +222,7 @@ fn dot_plot(name: &str, rows: &[&Row]) -> String {
         .collect();
     let (low, high) =
         values.iter().fold((f64::MAX, 0.0), |(low, high), value| (value.min(low), value.max(high)));
-    let (from, to) = (12.0, svg::WIDTH - 90.0);
+    let (from, to) = (36.0, svg::WIDTH - 100.0);
     let scale = if low > 0.0 && high / low > 20.0 {
         Scale::log(values.iter().copied(), from, to)
     } else {
@@ -215,10 +230,10 @@ fn dot_plot(name: &str, rows: &[&Row]) -> String {
     };
     let height = rows.len() as f64 * DOT_ROW + 34.0;
     let mut picture = svg::open(name, height);
-    for tick in scale.ticks() {
-        let at = scale.at(tick);
+    for value in scale.ticks() {
+        let at = scale.at(value);
         svg::grid(&mut picture, (at, 4.0), (at, height - 26.0));
-        svg::text(&mut picture, (at, height - 10.0), "middle", "tick", &amount(unit, tick));
+        svg::text(&mut picture, (at, height - 10.0), "middle", "tick", &tick(unit, value));
     }
     for (number, row) in rows.iter().enumerate() {
         let top = number as f64 * DOT_ROW + 6.0;
@@ -242,18 +257,18 @@ fn draw_dots(picture: &mut String, row: &Row, label: &str, top: f64, scale: &Sca
             y - 9.0,
             y + 9.0
         );
-        let _ = write!(legend, "   | limit: {} {}", limit.name, amount(unit, limit.numbers().p50));
+        let _ = write!(legend, " · bar: limit, {}, {}", limit.name, amount(unit, limit.numbers().p50));
     }
     for (number, rival) in row.rivals.iter().enumerate() {
         let at = scale.at(rival.numbers().p50);
         let class = Role::Rival(number).class();
         let _ = writeln!(picture, "<circle class=\"ring {class}\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>");
-        let _ = write!(legend, "   ○ {} {}", rival.name, amount(unit, rival.numbers().p50));
+        let _ = write!(legend, " · ring: {}, {}", rival.name, amount(unit, rival.numbers().p50));
     }
     let at = scale.at(value);
     let _ = writeln!(picture, "<circle class=\"mark m0\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5.5\"/>");
     svg::text(picture, (at + 10.0, y + 4.0), "start", "label m0", &amount(unit, value));
-    svg::text(picture, (12.0, text_y), "start", "name", &legend);
+    svg::text(picture, (36.0, text_y), "start", "name", &legend);
 }
 
 #[cfg(test)]
@@ -288,7 +303,7 @@ mod tests {
             figures[0]
         );
         assert!(
-            figures[1].contains("etcd 3.00 k/s") && figures[1].contains("limit: flood"),
+            figures[1].contains("ring: etcd, 3.00 k/s") && figures[1].contains("limit, flood"),
             "{}",
             figures[1]
         );

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::benches;
 use crate::report::{Report, Row};
 use crate::series::Unit;
-use crate::table::amount;
+use crate::table::{amount, times};
 use svg::escape;
 
 const STYLE: &str = include_str!("style.css");
@@ -65,6 +65,7 @@ pub fn html(reports: &[Report], machine: &Value) -> String {
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Latticed: what it costs</title>\n<style>\n{STYLE}</style>\n</head>\n<body>"
     );
     head(&mut page, reports, machine);
+    glance(&mut page, reports);
     budgets(&mut page, reports);
     for report in reports {
         section(&mut page, report);
@@ -104,6 +105,35 @@ fn head(page: &mut String, reports: &[Report], machine: &Value) {
         let _ = write!(page, "<a href=\"#{name}\">{name}</a>");
     }
     page.push_str("<a href=\"#how\">how to read this</a></nav>\n</header>\n");
+}
+
+/// Each bench's headline in one line.
+fn glance(page: &mut String, reports: &[Report]) {
+    let mut rows = String::new();
+    for (report, row) in reports.iter().filter_map(|report| report.headline().map(|row| (report, row))) {
+        let numbers = row.series.numbers();
+        let limit = row.limit.iter().map(|limit| ("limit: ", limit));
+        let beside = limit.chain(row.rivals.iter().map(|rival| ("", rival))).map(|(what, series)| {
+            let p50 = amount(series.unit(), series.numbers().p50);
+            format!("{what}{} {p50}", escape(&series.name))
+        });
+        let _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\"><a href=\"#{0}\">{0}</a></th><td class=\"text\">{1}</td><td>{2}</td><td>{3}</td><td class=\"text budgets\">{4}</td></tr>",
+            escape(&report.bench),
+            escape(row.name()),
+            amount(row.unit(), numbers.p50),
+            amount(row.unit(), numbers.p99),
+            beside.collect::<Vec<_>>().join("; ")
+        );
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "<h2>At a glance</h2>\n<div class=\"scroll\"><table><thead><tr><th>bench</th><th class=\"text\">what</th><th>p50</th><th>p99</th><th class=\"text\">beside (p50)</th></tr></thead><tbody>\n{rows}</tbody></table></div>"
+    );
 }
 
 /// One table of all budgets, whichever row they belong to.
@@ -147,13 +177,13 @@ fn section(page: &mut String, report: &Report) {
     let facts = ["loop", "runs", "steal_percent", "took_s"].into_iter().filter_map(|name| {
         let value = report.setup.get(name)?;
         Some(match (name, value.as_str()) {
-            ("loop", Some(kind)) => format!("{kind} loop"),
+            ("loop", Some(kind)) => format!("loop: {kind}"),
             ("runs", _) => format!("{value} runs"),
             ("steal_percent", _) => format!("steal {value} %"),
             _ => format!("{value} s"),
         })
     });
-    let facts = facts.collect::<Vec<_>>().join(", ");
+    let facts = facts.collect::<Vec<_>>().join("; ");
     let _ = writeln!(page, "<p class=\"soft\">{}</p>", escape(&facts));
     if let Some(why) = &report.skipped {
         let _ = writeln!(page, "<p><b>Skipped:</b> {}</p>", escape(why));
@@ -174,9 +204,11 @@ fn numbers(page: &mut String, rows: &[Row]) {
     for name in ["p50", "p99", "p99.9", "max", "rate", "limit p50", "ratio", "count"] {
         let _ = write!(page, "<th>{name}</th>");
     }
-    page.push_str(
-        "<th class=\"text\">p50 of the runs</th><th class=\"text\">budget</th></tr></thead><tbody>\n",
-    );
+    let has_runs = rows.iter().any(|row| row.spread.is_some());
+    if has_runs {
+        page.push_str("<th class=\"text\">p50 of all runs</th><th class=\"text\">p99 of all runs</th>");
+    }
+    page.push_str("<th class=\"text\">budget</th></tr></thead><tbody>\n");
     for row in rows {
         let numbers = row.series.numbers();
         let value = |value: f64| amount(row.unit(), value);
@@ -187,13 +219,17 @@ fn numbers(page: &mut String, rows: &[Row]) {
             value(numbers.max),
             if numbers.rate_per_s > 0.0 { amount(Unit::Rate(""), numbers.rate_per_s) } else { "-".into() },
             row.limit.as_ref().map_or("-".into(), |limit| value(limit.numbers().p50)),
-            row.ratio_p50().map_or("-".into(), |ratio| format!("{ratio:.2}")),
+            row.ratio_p50().map_or("-".into(), times),
             numbers.count.to_string(),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
-        let spread = row.spread.map_or("one run".into(), |spread| {
-            format!("{} runs: {} .. {}", spread.runs, value(spread.p50[0]), value(spread.p50[1]))
-        });
+        let range =
+            |[low, high]: [f64; 2]| format!("<td class=\"text\">{} .. {}</td>", value(low), value(high));
+        let spread = match row.spread {
+            Some(spread) => range(spread.p50) + &range(spread.p99),
+            None if has_runs => "<td></td><td></td>".into(),
+            None => String::new(),
+        };
         let budgets = row.budgets.iter().map(|budget| {
             let judged = budget.judge(row);
             format!("{} {}", verdict(judged.met), escape(&judged.budget))
@@ -201,7 +237,7 @@ fn numbers(page: &mut String, rows: &[Row]) {
         let budgets = budgets.collect::<Vec<_>>().join("; ");
         let _ = writeln!(
             page,
-            "<tr><th scope=\"row\">{}</th>{cells}<td class=\"text\">{spread}</td><td class=\"text\">{budgets}</td></tr>",
+            "<tr><th scope=\"row\">{}</th>{cells}{spread}<td class=\"text budgets\">{budgets}</td></tr>",
             escape(row.name())
         );
     }

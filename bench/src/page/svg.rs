@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// Width of every picture.
 pub const WIDTH: f64 = 620.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 160.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 const HEIGHT: f64 = 330.0;
@@ -21,8 +21,10 @@ const LABEL_CHARS: usize = 24;
 pub enum Role {
     /// What was measured: the n-th row of the picture.
     Measured(usize),
-    /// The best possible.
+    /// The best possible, for all rows of the picture.
     Limit,
+    /// The best possible for the n-th row, where rows have limits of their own.
+    LimitOf(usize),
     /// What others need: the n-th of them.
     Rival(usize),
 }
@@ -34,6 +36,7 @@ impl Role {
         match self {
             Role::Measured(number) => format!("m{}", number % 6),
             Role::Limit => "limit".into(),
+            Role::LimitOf(number) => format!("least m{}", number % 6),
             Role::Rival(number) => format!("r{}", number % 3),
         }
     }
