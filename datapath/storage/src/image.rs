@@ -6,7 +6,7 @@
 //!         8192  the ring: byte for byte what lies in memory, at the same places
 //!
 //!   flush      copy [flushed, head) out of memory ─> write ─> header ─> sync ─> durable = head
-//!   set_base   the snapshot is durable ─> header says so ─> sync ─> what it covers may be reused
+//!   set_base   the snapshot is durable ─> header says so ─> what it covers may be reused
 //! ```
 //!
 //! Behind the newest record stands a mark of the end, which the next flush overwrites: a log whose end was lost is not
@@ -300,14 +300,15 @@ impl Image {
         Ok(LogMark(head))
     }
 
-    /// A snapshot of the given base is durable: what lies before its mark is not needed any more.
+    /// A snapshot of the given base is durable: what lies before its mark is not needed any more. The header says so from
+    /// the next sync on; until then the snapshot itself does.
     ///
     /// # Errors
     /// As [`Image::flush`]; then nothing is given up.
     pub(crate) fn set_base(&mut self, base: Base) -> Result<(), StorageError> {
         self.check()?;
         self.header.base = base;
-        let result = self.write_header().and_then(|()| self.sync());
+        let result = self.write_header();
         self.keep_failure(result)?;
         self.shared.ring.store(Word::Generation, self.header.generation, Release);
         self.shared.set_reusable(base.mark);

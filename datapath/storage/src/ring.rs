@@ -54,7 +54,7 @@ pub(crate) enum Word {
     LastSeq = 67,
     /// Up to here the image on disk is durable.
     Durable = 80,
-    /// Generation of the image's header that is durable.
+    /// Generation of the image's header that was written last.
     Generation = 81,
 }
 

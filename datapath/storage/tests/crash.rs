@@ -1,4 +1,4 @@
-//! A crash of the machine, and of the process, at every call to the disk.
+//! A crash of the machine, and of the process, at every call to the disk. `LATTICE_CRASH_SEEDS` sets how many nodes live.
 
 mod support;
 
@@ -41,6 +41,9 @@ fn moments(seed: u64, from: Option<&Moment>, boot_id: u128, steps: usize) -> Vec
         Some(moment) => (CrashDisk::with(moment.disk.clone()), Arc::new(Mutex::new(moment.ledger.clone()))),
         None => Default::default(),
     };
+    if let Some(moment) = from {
+        put_runtime_files(runtime.path(), &moment.runtime);
+    }
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (into, shared, path) = (seen.clone(), ledger.clone(), runtime.path().to_owned());
     disk.before_each(move |state| {
@@ -98,17 +101,21 @@ fn kill_process(moment: &Moment, boot_id: u128, runtime: &Path, what: &str) -> b
     node.continued
 }
 
+fn seeds() -> u64 {
+    std::env::var("LATTICE_CRASH_SEEDS").map_or(12, |seeds| seeds.parse().unwrap())
+}
+
 #[test]
 fn the_machine_crashes_at_every_call() {
     let (mut crashes, mut again) = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..seeds() {
         let moments = moments(seed, None, 7, 120);
         for (i, moment) in moments.iter().enumerate() {
             for variant in 0..4 {
                 let what = format!("seed {seed}, call {i} of {}, variant {variant}", moments.len());
                 let after = crash_machine(moment, seed << 32 | (i as u64) << 8 | variant, &what);
                 crashes += 1;
-                if variant == 0 && i % 16 == seed as usize {
+                if variant == 0 && i as u64 % 16 == seed % 16 {
                     // And once more, with a node that has lived a while in between.
                     for (j, moment) in self::moments(seed << 20 | 1 << 16 | i as u64, Some(&after), 99, 30)
                         .iter()
@@ -131,15 +138,31 @@ fn the_machine_crashes_at_every_call() {
 #[test]
 fn the_process_is_killed_at_every_call() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
-    let (mut kills, mut continued) = (0, 0);
-    for seed in 100..112 {
+    let (mut kills, mut continued, mut crashes) = (0, 0, 0);
+    for seed in 1000..1000 + seeds() {
         let moments = moments(seed, None, 7, 120);
         for (i, moment) in moments.iter().enumerate() {
             kills += 1;
             let goes_on = kill_process(moment, 7, runtime.path(), &format!("seed {seed}, call {i}"));
             continued += u32::from(goes_on);
+            if i as u64 % 32 == seed % 32 {
+                // The next process lives a while, and then the machine crashes.
+                let what = format!("seed {seed}, killed at call {i}");
+                for (j, moment) in
+                    self::moments(seed << 20 | i as u64, Some(moment), 7, 30).iter().enumerate()
+                {
+                    crash_machine(
+                        moment,
+                        3 << 60 | (i as u64) << 32 | j as u64,
+                        &format!("{what}, then call {j}"),
+                    );
+                    crashes += 1;
+                }
+            }
         }
     }
-    println!("{kills} kills, {continued} went on with their epoch");
+    println!(
+        "{kills} kills, {continued} went on with their epoch; {crashes} crashes of the machine after one"
+    );
     assert!(continued * 10 > kills * 8, "{continued} of {kills}");
 }

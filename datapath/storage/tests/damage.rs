@@ -197,6 +197,24 @@ fn with_the_newest_snapshot_lost_the_older_one_and_the_log_bring_everything_back
     }
 }
 
+/// In the same boot memory has everything; and still the disk is not what the next boot will need it to be.
+#[test]
+fn a_damaged_log_is_noticed_while_memory_can_still_make_it_good() {
+    let log = Path::new("/data/shard-000/log");
+    let first =
+        LIVED.disk.clone().bytes_mut(log).unwrap()[8192..].iter().position(|byte| *byte != 0).unwrap();
+    let mut noticed = 0;
+    for at in (first..16 << 10).step_by(97) {
+        let node = start(|disk, _| assert!(flip(disk, log, &[(8192 + at as u32, 4)])), true).unwrap();
+        assert_eq!(node.shown(), LIVED.shown);
+        let said = node.findings.iter().any(|finding| finding.what == FindingKind::NotAsWritten);
+        assert_eq!(said, !node.continued);
+        noticed += u32::from(said);
+    }
+    // What a snapshot covers may be damaged: nobody needs it.
+    assert!(noticed > 20, "{noticed}");
+}
+
 #[test]
 fn files_that_are_missing_are_missed() {
     let without = |name: &str, same_boot| {

@@ -6,9 +6,15 @@ use lattice_storage::{Directory, Recovered, StorageOptions, boot_id};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::{Draw, NOW, View, config, options};
 
+/// One test at a time: a process that one of them starts (mount) holds, until it is another program, copies of every
+/// lock of the others.
+static ALONE: Mutex<()> = Mutex::new(());
+
 struct Place {
+    _alone: MutexGuard<'static, ()>,
     _root: tempfile::TempDir,
     data: PathBuf,
     runtime: PathBuf,
@@ -16,9 +22,10 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let root = tempfile::tempdir().unwrap();
         let (data, runtime) = (root.path().join("a/data"), root.path().join("run"));
-        Self { _root: root, data, runtime }
+        Self { _alone: alone, _root: root, data, runtime }
     }
 
     fn options(&self) -> StorageOptions {
@@ -163,11 +170,11 @@ fn a_directory_that_is_read_only_is_an_error_that_names_it() {
 #[test]
 fn a_full_disk_or_memory_is_an_error_at_the_start_and_not_later() {
     let place = Place::new();
-    let Some(_disk) = Mounted::new(&place.data, "20k") else { return };
+    let Some(disk) = Mounted::new(&place.data, "20k") else { return };
     let mut directory = Directory::open(place.options()).unwrap();
     let said = directory.recover(0, Draw(1).epoch(), NOW, config).err().unwrap().to_string();
     assert!(said.contains("/a/data/shard-000/log.new: making the log: No space left"), "{said}");
-    drop(directory);
+    drop((directory, disk, place));
     let place = Place::new();
     let Some(_memory) = Mounted::new(&place.runtime, "12k") else { return };
     let mut directory = Directory::open(place.options()).unwrap();
@@ -270,6 +277,28 @@ fn a_copy_that_was_brought_back_takes_a_new_epoch_and_what_memory_knows() {
     let mut recovered = recover(&mut directory, 3);
     assert_eq!((recovered.continued, shown(&mut recovered)), (false, vec!["one".into(), "two".into()]));
     assert!(recovered.findings.is_empty(), "{:?}", recovered.findings);
+}
+
+/// The log is the same, byte for byte; what is old is that it does not know of the snapshot.
+#[test]
+fn a_copy_from_before_a_snapshot_is_an_older_copy_too() {
+    let place = Place::new();
+    let mut directory = Directory::open(place.options()).unwrap();
+    let mut recovered = recover(&mut directory, 1);
+    write(&mut recovered, "one");
+    recovered.keeper.image().flush(true).unwrap();
+    let old = place.data.with_file_name("old");
+    copy(&place.data, &old);
+    recovered.keeper.begin(1, recovered.handle.head()).unwrap();
+    recovered.keeper.finish(1, recovered.handle.head()).unwrap().unwrap();
+    drop((recovered, directory));
+    std::fs::remove_file(place.data.join("shard-000/snapshot.0")).unwrap();
+    copy(&old, &place.data);
+    let mut directory = Directory::open(place.options()).unwrap();
+    let mut recovered = recover(&mut directory, 2);
+    assert!(!recovered.continued);
+    assert!(recovered.findings[0].to_string().contains("an older copy"), "{:?}", recovered.findings);
+    assert_eq!(shown(&mut recovered), ["one"]);
 }
 
 #[test]

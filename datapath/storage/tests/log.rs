@@ -131,10 +131,11 @@ fn without_room_the_oldest_go_and_nothing_is_claimed_durable_any_more() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let disk = CrashDisk::default();
     let (mut log, handle, keeper) = begin(&disk, runtime.path(), 1);
-    log.append(b"durable");
+    let durable = LOG_BYTES / 64 / 2;
+    (1..=durable).for_each(|seq| assert_eq!(log.append(&record(seq, 40)), seq));
     keeper.image().flush(true).unwrap();
-    assert_eq!(handle.durable_seq(Draw(1).epoch()), 1);
-    for seq in 2..=(LOG_BYTES / 64) + 2 {
+    assert_eq!(handle.durable_seq(Draw(1).epoch()), durable);
+    for seq in durable + 1..=2 * durable + 2 {
         log.append(&record(seq, 40));
     }
     assert!(handle.is_overrun() && handle.has_failed() && log.first_seq() > 1);
@@ -142,13 +143,14 @@ fn without_room_the_oldest_go_and_nothing_is_claimed_durable_any_more() {
     assert!(said.contains("overrun") && said.contains("/data/shard-000/log"), "{said}");
     let again = keeper.image().flush(true).unwrap_err().to_string();
     assert!(again.contains("not durable any more since"), "{again}");
-    assert_eq!(handle.durable_seq(Draw(1).epoch()), 1);
+    assert_eq!(handle.durable_seq(Draw(1).epoch()), durable);
     // What was durable is: the image was not overwritten.
     drop((log, keeper, handle));
     let other_runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let start = open(&disk, other_runtime.path(), 2);
     assert!(!start.continued);
-    assert_eq!(start.old.iter().map(|old| old.bytes.as_slice()).collect::<Vec<_>>(), [&b"durable"[..]]);
+    assert_eq!(start.old.len() as u64, durable);
+    assert!(start.old.iter().all(|old| old.bytes == record(old.dot.seq, 40)));
 }
 
 #[test]
