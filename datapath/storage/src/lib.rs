@@ -28,7 +28,7 @@
 //! | module | |
 //! |---|---|
 //! | `directory` | lock, identity, where everything lies |
-//! | `ring`, `record`, `log` | the log in memory: mapping, format, the engine's [`LogStore`](lattice_engine::LogStore) |
+//! | `ring`, `record`, `log`, `durable` | the log in memory: mapping, format, the engine's [`LogStore`](lattice_engine::LogStore) |
 //! | `image`, `flusher` | the log on disk: headers, syncs, policies |
 //! | `snapshot`, `feed`, `keeper` | snapshot files, the way to them, and what they mean for the log |
 //! | `start`, `recover` | what is left of the last run, whether its epoch goes on, and the engine from it |
@@ -90,6 +90,7 @@
 
 mod directory;
 mod disk;
+mod durable;
 mod error;
 mod feed;
 mod fields;

@@ -16,6 +16,7 @@
 //! says that it was overrun, and from then on nothing is claimed durable; what was durable stays so, because the image is
 //! not overwritten there.
 
+use crate::durable::DurableDot;
 use crate::record::{self, END_MARK_BYTES, MAX_STRIDE, RECORD_HEADER_BYTES, stride};
 use crate::ring::{MIN_CAPACITY_BYTES, Ring, Word};
 use lattice_crdt::{ActorId, Dot};
@@ -42,9 +43,7 @@ pub(crate) struct Shared {
     pub(crate) ring: Ring,
     /// A durable snapshot covers everything before this offset.
     reusable: AtomicU64,
-    /// The newest durable dot: the seq goes to 0 before the actor changes, so no seq is read with another's actor.
-    durable_actor: AtomicU64,
-    durable_seq: AtomicU64,
+    durable: DurableDot,
     /// The actor whose epoch is durable: operations of another are not to be given out yet.
     ready_actor: AtomicU64,
     overrun: AtomicBool,
@@ -57,8 +56,7 @@ impl Shared {
         Self {
             ring,
             reusable: AtomicU64::new(reusable),
-            durable_actor: AtomicU64::new(NOBODY),
-            durable_seq: AtomicU64::new(0),
+            durable: DurableDot::new(),
             ready_actor: AtomicU64::new(NOBODY),
             overrun: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -76,11 +74,7 @@ impl Shared {
     /// Everything up to `offset` is durable; its newest record is `newest`, if there is one in it.
     pub(crate) fn set_durable(&self, offset: u64, newest: Option<Dot>) {
         if let Some(dot) = newest {
-            if self.durable_actor.load(Relaxed) != dot.actor.as_u64() {
-                self.durable_seq.store(0, Release);
-                self.durable_actor.store(dot.actor.as_u64(), Release);
-            }
-            self.durable_seq.store(dot.seq, Release);
+            self.durable.set(dot);
         }
         self.ring.store(Word::Durable, offset, Release);
     }
@@ -129,13 +123,7 @@ impl LogHandle {
 
     /// The newest operation of `actor` that survives the machine, with all before it; 0 if none was made durable yet.
     pub fn durable_seq(&self, actor: ActorId) -> u64 {
-        let shared = &*self.0;
-        if shared.durable_actor.load(Acquire) != actor.as_u64() {
-            return 0;
-        }
-        let seq = shared.durable_seq.load(Acquire);
-        // A seq that is another actor's was stored after that actor, so this load sees it.
-        if shared.durable_actor.load(Acquire) == actor.as_u64() { seq } else { 0 }
+        self.0.durable.seq_of(actor)
     }
 
     /// A write or sync failed, or the log was overrun: nothing becomes durable any more in this run.

@@ -348,7 +348,12 @@ impl Directory {
         findings: &mut Vec<Finding>,
     ) -> Result<ShardStart, StorageError> {
         let path = self.shard_directory(shard).join("log");
-        let old = left_records(&path, fresh, &found, findings);
+        let old = left_records(&path, fresh.node(), &found, findings);
+        if old.iter().any(|record| record.dot.actor == fresh) {
+            return Err(StorageError::Setting {
+                what: format!("epoch {:#x} was used before", fresh.epoch()),
+            });
+        }
         let needed_bytes: u64 = old.iter().map(|record| stride(record.bytes.len())).sum();
         let capacity_bytes = self.options.log_bytes.max((needed_bytes + MAX_STRIDE).next_power_of_two());
         if capacity_bytes > self.options.log_bytes {
@@ -430,7 +435,7 @@ fn old_record(node: u16, ring: &[u8], found: &Found) -> OldRecord {
 }
 
 /// Every record that the image and the ring in memory still hold and the snapshot does not cover, each once.
-fn left_records(path: &Path, fresh: ActorId, found: &Found1, findings: &mut Vec<Finding>) -> Vec<OldRecord> {
+fn left_records(path: &Path, node: u16, found: &Found1, findings: &mut Vec<Finding>) -> Vec<OldRecord> {
     let used = found.snapshot.as_ref();
     let covered =
         |salt: u64| used.filter(|used| used.header.log_salt == salt).map_or(0, |used| used.header.base.mark);
@@ -440,7 +445,13 @@ fn left_records(path: &Path, fresh: ActorId, found: &Found1, findings: &mut Vec<
         let from = needed_from(header, used)
             .unwrap_or_else(|| header.base.mark.saturating_sub(header.capacity_bytes));
         let scan = image.scan(from);
-        note_holes(path, header, &scan, findings);
+        // Where memory has everything, it does not matter how far a flush had come when the process was killed.
+        let in_memory = |left: &LeftRing| {
+            left.ring.about().salt == header.salt && left.scan.holes.is_empty() && left.tail <= from
+        };
+        if !found.left.as_ref().is_some_and(in_memory) {
+            note_holes(path, header, &scan, findings);
+        }
         records.extend(scan.records.iter().map(|r| (header.salt, &image.ring, *r)));
     }
     if let Some(left) = &found.left {
@@ -453,11 +464,9 @@ fn left_records(path: &Path, fresh: ActorId, found: &Found1, findings: &mut Vec<
     }
     let mut seen = HashSet::new();
     let kept = records.into_iter().filter(|(salt, _, record)| {
-        record.epoch != fresh.epoch()
-            && record.offset >= covered(*salt)
-            && seen.insert((record.epoch, record.seq))
+        record.offset >= covered(*salt) && seen.insert((record.epoch, record.seq))
     });
-    kept.map(|(_, ring, record)| old_record(fresh.node(), ring, &record)).collect()
+    kept.map(|(_, ring, record)| old_record(node, ring, &record)).collect()
 }
 
 /// Says of each stretch without a record what it is.

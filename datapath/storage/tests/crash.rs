@@ -6,10 +6,11 @@ use lattice_crdt::Dot;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use support::crash_disk::{CrashDisk, DiskState};
 use support::ledger::Ledger;
-use support::node::Node;
+use support::node::{NODE_LOG_BYTES, Node, SMALL_LOG_BYTES};
 use support::{Draw, NODE};
 
 /// Everything at one moment.
@@ -35,6 +36,7 @@ fn put_runtime_files(runtime: &Path, files: &BTreeMap<OsString, Vec<u8>>) {
 
 /// Runs a node for some steps and returns the moments before each call, and the one after the last.
 fn moments(seed: u64, from: Option<&Moment>, boot_id: u128, steps: usize) -> Vec<Moment> {
+    NODE_LOG_BYTES.store(SMALL_LOG_BYTES, Ordering::Relaxed);
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut draw = Draw(seed);
     let (disk, ledger) = match from {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use lattice_storage::{FindingKind, StorageError};
+use lattice_storage::{Finding, FindingKind, StorageError};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -194,6 +194,68 @@ fn with_the_newest_snapshot_lost_the_older_one_and_the_log_bring_everything_back
         assert!(said[0].starts_with("/data/shard-000/snapshot.1: at byte "), "{said:?}");
         assert!(said[1].contains("snapshot 2 can't be used; 1, the one before, is"), "{said:?}");
         assert_eq!((said.len(), node.continued, node.shown()), (2, same_boot, shown), "{said:?}");
+    }
+}
+
+/// Whole frames, and a whole trailer, that do not belong together.
+#[test]
+fn a_snapshot_with_a_frame_too_few_or_a_byte_too_many_is_not_used() {
+    let newest = Path::new("/data/shard-000/snapshot.1");
+    let damaged = |change: &dyn Fn(&mut Vec<u8>), what: &str| {
+        let node = start(|disk, _| change(disk.bytes_mut(newest).unwrap()), false).unwrap();
+        let said = node.findings[0].to_string();
+        assert!(said.contains(what), "{said}");
+    };
+    damaged(&|bytes| bytes.push(0), "there is more after the trailer");
+    let without_last_frame = |bytes: &mut Vec<u8>| {
+        let (mut last, mut at) = (512, 512);
+        while at < bytes.len() - 64 {
+            last = at;
+            at += 16 + u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        }
+        bytes.drain(last..at);
+    };
+    damaged(&without_last_frame, "the trailer does not fit the frames");
+}
+
+/// The log goes no further back than the newest snapshot, and that one is damaged: what is lost is said, and the epoch does
+/// not go on with a gap.
+#[test]
+fn what_only_the_lost_snapshot_had_is_said_to_be_lost() {
+    for same_boot in [true, false] {
+        let newest = Path::new("/data/shard-000/snapshot.1");
+        let node = start(|disk, _| assert!(flip(disk, newest, &[(700, 1)])), same_boot).unwrap();
+        let reused = |finding: &Finding| matches!(finding.what, FindingKind::LogReused { bytes: 1.. });
+        assert!(node.findings.iter().any(reused), "{:?}", node.findings);
+        assert!(!node.findings.iter().any(|f| matches!(f.what, FindingKind::NotUnderstood(_))));
+        assert!(!node.continued && node.shown().is_subset(&LIVED.ever));
+    }
+}
+
+/// The next snapshot takes the place of the older one, after a restart too.
+#[test]
+fn there_are_always_the_newest_two_generations() {
+    let mut node = start(|_, _| {}, false).unwrap();
+    for generation in 3..6 {
+        node.whole_snapshot().unwrap();
+        assert_eq!(node.keeper.base_generation(), generation);
+    }
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::with(LIVED.disk.clone());
+    for boot_id in 20..26 {
+        let mut draw = Draw(boot_id);
+        let mut node =
+            Node::start(&disk, runtime.path(), boot_id.into(), &mut draw, Default::default()).unwrap();
+        node.whole_snapshot().unwrap();
+        let newest = node.keeper.base_generation();
+        let mut state = disk.state();
+        let path = PathBuf::from(format!("/data/shard-000/snapshot.{}", 1 - newest % 2));
+        assert!(flip(&mut state, &path, &[(100, 1)]), "{}", path.display());
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        let damaged = CrashDisk::with(state);
+        let node = Node::start(&damaged, other.path(), 9, &mut draw, Default::default()).unwrap();
+        let old = FindingKind::SnapshotOld { expected: newest, used: newest - 1 };
+        assert!(node.findings.iter().any(|finding| finding.what == old), "{:?}", node.findings);
     }
 }
 

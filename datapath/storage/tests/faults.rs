@@ -3,14 +3,16 @@
 mod support;
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use support::Draw;
 use support::crash_disk::{CrashDisk, Fault};
 use support::ledger::Ledger;
-use support::node::Node;
+use support::node::{NODE_LOG_BYTES, Node, SMALL_LOG_BYTES};
 
 /// Runs a node with a fault, then crashes the machine and checks. Returns how many calls there were.
 fn live_with(seed: u64, fault: Option<Fault>, what: &str) -> u64 {
+    NODE_LOG_BYTES.store(SMALL_LOG_BYTES, Ordering::Relaxed);
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let (disk, ledger) = (CrashDisk::default(), Arc::new(Mutex::new(Ledger::default())));
     let mut draw = Draw(seed);
@@ -37,7 +39,8 @@ fn live_with(seed: u64, fault: Option<Fault>, what: &str) -> u64 {
     }
     let calls = disk.calls();
     for variant in 0..3 {
-        let (mut draw, runtime) = (Draw(seed ^ variant << 40), tempfile::tempdir_in("/dev/shm").unwrap());
+        let (mut draw, runtime) =
+            (Draw(1 << 60 | seed << 8 | variant), tempfile::tempdir_in("/dev/shm").unwrap());
         let crashed = CrashDisk::with(disk.state().crashed(&mut draw));
         let settled = Arc::new(Mutex::new(ledger.lock().unwrap().clone()));
         let node = Node::start(&crashed, runtime.path(), 8, &mut draw, settled.clone())
@@ -70,14 +73,15 @@ fn the_disk_is_full_from_any_call_on() {
 /// After a sync that failed the kernel says that all is well; the log must not.
 #[test]
 fn after_a_failed_sync_nothing_is_claimed_durable_and_a_restart_makes_it_good() {
+    NODE_LOG_BYTES.store(SMALL_LOG_BYTES, Ordering::Relaxed);
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let (disk, ledger) = (CrashDisk::default(), Arc::new(Mutex::new(Ledger::default())));
     let mut draw = Draw(5);
     let mut node = Node::start(&disk, runtime.path(), 7, &mut draw, ledger.clone()).unwrap();
-    (0..10).for_each(|_| assert!(node.write(&mut draw)));
+    (0..5).for_each(|_| assert!(node.write(&mut draw)));
     node.flush().unwrap();
     let durable = node.handle.durable_seq(node.actor);
-    (0..10).for_each(|_| assert!(node.write(&mut draw)));
+    (0..5).for_each(|_| assert!(node.write(&mut draw)));
     disk.set_fault(Some(Fault::Once(disk.calls() + 3)));
     let first = node.flush().unwrap_err().to_string();
     assert!(first.contains("/data/shard-000/log: syncing the log: the disk is broken"), "{first}");

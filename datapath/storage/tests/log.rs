@@ -178,6 +178,20 @@ fn a_new_epoch_has_no_room_until_it_is_durable_and_the_old_ones_records_are_kept
 }
 
 #[test]
+fn an_epoch_that_was_used_before_is_refused() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::default();
+    let (mut log, handle, keeper) = begin(&disk, runtime.path(), 1);
+    log.append(b"one");
+    let attempt = Attempt { new_epoch: true, ..Attempt::default() };
+    drop((log, handle, keeper));
+    let options = options(Path::new("/data"), runtime.path(), 7);
+    let mut directory = Directory::open_on(Arc::new(disk), options, (1, 2), Box::new(|| 5)).unwrap();
+    let said = directory.open_shard(0, Draw(1).epoch(), attempt).err().unwrap().to_string();
+    assert!(said.contains("was used before"), "{said}");
+}
+
+#[test]
 fn a_log_that_is_made_larger_or_smaller_keeps_what_is_in_it() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let disk = CrashDisk::default();

@@ -2,14 +2,21 @@
 
 use super::crash_disk::CrashDisk;
 use super::ledger::Ledger;
-use super::{Draw, NOW, View, config, options};
+use super::{Draw, LOG_BYTES, NOW, View, config, options};
 use lattice_crdt::{ActorId, Dot, Kind};
 use lattice_engine::{Engine, LocalOp};
-use lattice_storage::{Directory, FileLog, Finding, LogHandle, LogMark, ShardKeeper, StorageError};
+use lattice_storage::{
+    Directory, FileLog, Finding, LogHandle, LogMark, ShardKeeper, StorageError, StorageOptions,
+};
 use lattice_wire::MAX_FRAME_BYTES;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// Size of the logs of nodes that are started from now on; so small that every few writes are a lap of the ring.
+pub static NODE_LOG_BYTES: AtomicU64 = AtomicU64::new(LOG_BYTES);
+pub const SMALL_LOG_BYTES: u64 = 4096;
 
 /// Where it was in a snapshot.
 struct Walk {
@@ -40,7 +47,8 @@ impl Node {
     ) -> Result<Node, StorageError> {
         let fresh = draw.epoch();
         let mut salts = Draw(draw.bits());
-        let options = options(Path::new("/data"), runtime, boot_id);
+        let log_bytes = NODE_LOG_BYTES.load(Ordering::Relaxed);
+        let options = StorageOptions { log_bytes, ..options(Path::new("/data"), runtime, boot_id) };
         let salt = Box::new(move || salts.bits());
         let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt)?;
         let recovered = directory.recover(0, fresh, NOW, config)?;
@@ -142,6 +150,8 @@ impl Node {
         match draw.below(20) {
             0..12 => {
                 if !self.write(draw) {
+                    // One that is under way covers what came before it; the next one covers everything.
+                    self.whole_snapshot()?;
                     self.whole_snapshot()?;
                     self.flush()?;
                     assert!(self.handle.room() > 0 || self.handle.has_failed());
