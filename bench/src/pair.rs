@@ -11,7 +11,7 @@ use lattice_segment::Reader;
 
 use crate::raw::PortKind;
 
-/// Two hosts: A is pinned to core 0, B to core 1.
+/// Two hosts, A and B.
 pub struct Pair {
     /// The running cluster.
     pub cluster: Cluster,
@@ -27,6 +27,8 @@ pub struct PairSpec {
     pub port: PortKind,
     /// What their workers do when there is nothing to do.
     pub idle: IdleChoice,
+    /// The core of each daemon.
+    pub cores: [u16; 2],
     /// `limits` of the configuration that are not the defaults.
     pub limits: BTreeMap<&'static str, u64>,
 }
@@ -37,6 +39,7 @@ impl Default for PairSpec {
             fabric: Fabric::Wire,
             port: PortKind::XdpDriver,
             idle: IdleChoice::Yield,
+            cores: [0, 1],
             limits: BTreeMap::new(),
         }
     }
@@ -58,6 +61,7 @@ impl Pair {
             fabric: spec.fabric,
             ports: vec![port; 2],
             idle: spec.idle,
+            cores: spec.cores.to_vec(),
             limits: spec.limits.clone(),
             ..ClusterSpec::default()
         })?;

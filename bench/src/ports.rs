@@ -28,6 +28,7 @@ use crate::visible::{Writes, probe_writes};
 const WRITES_PER_S: u64 = 5_000;
 /// A register whose record nearly fills a frame.
 const REGISTER_BYTES: usize = 1000;
+const REGISTERS: usize = 256;
 
 /// Runs all three, and the limit of each.
 ///
@@ -42,7 +43,7 @@ pub fn run(effort: Effort) -> Result<Report> {
         json!({
             "loop": "visible: open; frames: closed",
             "fabric": "one veth pair between two namespaces",
-            "pinned": "core 0: daemon A (visible: and the program); core 1: daemon B (frames: and the writer)",
+            "pinned": "visible: the program on core 0, both daemons on core 1; frames: daemon A on core 0, daemon B and the writer on core 1",
             "daemons": "yield",
             "writes_per_s": WRITES_PER_S,
             "register_bytes": REGISTER_BYTES,
@@ -62,11 +63,14 @@ fn measure(kind: PortKind, effort: Effort) -> Result<[Row; 2]> {
     let raw_duration = effort.pick(Duration::from_millis(700), Duration::from_millis(20));
     let one_way = raw::one_way(&mut Line::open(Fabric::Wire, kind)?, interval, raw_duration)?;
 
-    let limits = BTreeMap::from([("log_bytes", 64 << 20), ("log_records", 1 << 18)]);
-    let pair = Pair::start(&PairSpec { port: kind, limits, ..PairSpec::default() })?;
     let name = kind.name();
+    let pair = Pair::start(&PairSpec { port: kind, cores: [1, 1], ..PairSpec::default() })?;
     let visible = probe_writes(&format!("visible, {name}"), &pair.sockets(), Writes { interval, duration })?;
-    let workload = Workload::Registers { keys: effort.pick(1_000, 100), bytes: REGISTER_BYTES };
+    drop(pair);
+
+    let limits = BTreeMap::from([("log_bytes", 16 << 20), ("log_records", 1 << 16)]);
+    let pair = Pair::start(&PairSpec { port: kind, limits, ..PairSpec::default() })?;
+    let workload = Workload::Registers { keys: REGISTERS, bytes: REGISTER_BYTES };
     let outcome = drive(&pair, workload, duration)?;
     drop(pair);
 

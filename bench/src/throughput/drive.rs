@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use lattice_client::Client;
 use serde_json::{Value, json};
 
-use super::MAX_LAG;
 use super::workload::{Workload, Writer};
 use crate::pair::{Account, Pair};
 use crate::series::{Series, Unit};
@@ -82,7 +81,7 @@ pub fn drive(pair: &Pair, workload: Workload, duration: Duration) -> Result<Outc
             core_affinity::set_for_current(core_affinity::CoreId { id: WRITER_CORE });
             write_until(&mut writer, &allowed, &done)
         });
-        let watched = watch(pair, duration, &allowed);
+        let watched = watch(pair, duration, workload.max_lag(), &allowed);
         // Relaxed: a flag without data behind it; the join orders the rest.
         done.store(true, Ordering::Relaxed);
         writing.join().ok().context("the writer panicked")??;
@@ -113,7 +112,7 @@ fn write_until(writer: &mut Writer, allowed: &AtomicU64, done: &AtomicBool) -> R
 }
 
 /// Looks at both daemons every few milliseconds, and lets the writer go on only while B keeps up.
-fn watch(pair: &Pair, duration: Duration, allowed: &AtomicU64) -> Result<Outcome> {
+fn watch(pair: &Pair, duration: Duration, max_lag: u64, allowed: &AtomicU64) -> Result<Outcome> {
     let mut deltas = Series::new("deltas", Unit::Rate("deltas"));
     let mut operations = Series::new("operations", Unit::Rate("operations"));
     let mut frames = Series::new("frames", Unit::Rate("frames"));
@@ -128,7 +127,7 @@ fn watch(pair: &Pair, duration: Duration, allowed: &AtomicU64) -> Result<Outcome
             let ahead = a.since(&start[0], "records_logged");
             let lag = ahead.saturating_sub(b.since(&start[1], "records_merged"));
             // Relaxed: a number for the writer to look at, nothing hangs on its age.
-            allowed.store(MAX_LAG.saturating_sub(lag), Ordering::Relaxed);
+            allowed.store(max_lag.saturating_sub(lag), Ordering::Relaxed);
         }
         if began.elapsed() < duration / WARM_UP_SHARE {
             continue;

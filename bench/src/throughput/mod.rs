@@ -11,8 +11,9 @@
 //! with 100,000 keys drawn uniformly nearly as many. Both rates are shown; budgets are about deltas. Rates are those of
 //! what B has *merged* (its own counters, read every 50 ms or so), not of what A took in.
 //!
-//! **Sustained.** The writer holds back when A has logged more than [`MAX_LAG`] records that B has not merged yet: a
-//! writer that outruns the network for good would push B out of A's log, and the bench would measure state syncs. At the end
+//! **Sustained.** The writer holds back when A has logged so many records that B has not merged yet that they would begin to
+//! fill A's log ([`Workload::max_lag`]): a writer that outruns the network for good would push B out of the log, and the
+//! bench would measure state syncs. At the end
 //! everything must have arrived, and each counter on B must hold exactly what was added: anything lost or counted twice is
 //! an error.
 //!
@@ -43,14 +44,14 @@ use crate::series::{Series, Unit};
 pub use drive::{Outcome, drive};
 pub use workload::{Keys, Workload};
 
-/// Records that A may be ahead of B.
-pub const MAX_LAG: u64 = 200_000;
 /// Deltas a second that are asked for, end to end.
 const DELTAS_PER_S: f64 = 5e6;
 /// Share of the raw flood's frames that is asked for where each record fills a frame.
 const FRAMES_SHARE: f64 = 0.85;
 /// A register whose record nearly fills a frame.
 const REGISTER_BYTES: usize = 1000;
+/// Few enough that frames are what costs, not memory; more than a turn takes in, so that each write is a record.
+const REGISTERS: usize = 256;
 
 /// Runs the floods and all workloads.
 ///
@@ -60,17 +61,18 @@ pub fn run(effort: Effort) -> Result<Report> {
     if let Some(obstacle) = Environment::probe().obstacle() {
         return Ok(Report::skipped("throughput", obstacle));
     }
-    let duration = effort.pick(Duration::from_secs(5), Duration::from_millis(150));
+    let duration = effort.pick(Duration::from_secs(4), Duration::from_millis(120));
     let full_frames = flood(MAX_FRAME_BYTES, effort)?;
     let mut report = Report::new("throughput", setup(&full_frames));
-    let keys = effort.pick(100_000, 1_000);
+    let keys = effort.pick(100_000, 2_000);
     let counters = [
-        ("100 k keys, uniform", Workload::Counters(Keys::Uniform { keys })),
-        ("100 k keys, zipf", Workload::Counters(Keys::Zipf { keys })),
-        ("one key", Workload::Counters(Keys::One)),
+        ("100 k keys, uniform", Keys::Uniform { keys }),
+        ("100 k keys, zipf", Keys::Zipf { keys }),
+        ("1 k keys, uniform", Keys::Uniform { keys: 1_000 }),
+        ("one key", Keys::One),
     ];
-    for (index, (name, workload)) in counters.into_iter().enumerate() {
-        let outcome = measure(workload, duration)?;
+    for (index, (name, keys)) in counters.into_iter().enumerate() {
+        let outcome = measure(Workload::Counters(keys), duration)?;
         let deltas = Row::new(outcome.deltas.clone().named(format!("deltas, {name}")))
             .limit(delta_limit(&full_frames, &outcome))
             .setup(outcome.setup());
@@ -81,7 +83,7 @@ pub fn run(effort: Effort) -> Result<Report> {
         }
         report.push(Row::new(outcome.operations.clone().named(format!("operations, {name}"))));
     }
-    let workload = Workload::Registers { keys: effort.pick(10_000, 100), bytes: REGISTER_BYTES };
+    let workload = Workload::Registers { keys: REGISTERS, bytes: REGISTER_BYTES };
     let outcome = measure(workload, duration)?;
     let frame_bytes = outcome.bytes_per_frame.round() as usize;
     report.push(
@@ -104,13 +106,18 @@ fn setup(full_frames: &Flood) -> Value {
     })
 }
 
-/// The limits of the configuration that are raised: long logs, so that a lag of [`MAX_LAG`] is far from falling out.
-fn limits() -> BTreeMap<&'static str, u64> {
-    BTreeMap::from([("log_bytes", 64 << 20), ("log_records", 1 << 20), ("submission_slots", 1 << 14)])
-}
-
 fn measure(workload: Workload, duration: Duration) -> Result<Outcome> {
-    let pair = Pair::start(&PairSpec { limits: limits(), ..PairSpec::default() })?;
+    // A log that holds several times the lag in each of four shards, whichever of its two bounds comes first.
+    let (log_records, log_bytes) = match workload {
+        Workload::Counters(_) => (1 << 18, 16 << 20),
+        Workload::Registers { .. } => (1 << 16, 16 << 20),
+    };
+    let limits = BTreeMap::from([
+        ("log_bytes", log_bytes),
+        ("log_records", log_records),
+        ("submission_slots", 1 << 14),
+    ]);
+    let pair = Pair::start(&PairSpec { limits, ..PairSpec::default() })?;
     drive(&pair, workload, duration)
 }
 

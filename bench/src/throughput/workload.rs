@@ -39,6 +39,18 @@ pub enum Workload {
     },
 }
 
+impl Workload {
+    /// Records that A may be ahead of B. B's and A's counters are read some milliseconds old, so it is no less than what
+    /// comes in in that time.
+    #[must_use]
+    pub fn max_lag(self) -> u64 {
+        match self {
+            Workload::Counters(_) => 200_000,
+            Workload::Registers { .. } => 10_000,
+        }
+    }
+}
+
 impl Keys {
     fn count(self) -> usize {
         match self {

@@ -12,10 +12,13 @@
 //! that finds *n* has seen the first *n* writes, and no write can be missed. Both ends read `CLOCK_MONOTONIC`, which all
 //! network namespaces of a machine share.
 //!
-//! **Two cores for four programs.** Each daemon has a core; applications have to share one with a daemon, and each time that
-//! a core changes hands it costs some 0.6 µs and the time until the next turn comes round. The limit has a core for each of
-//! its two ends. So the headline has *one* program that is a client of both hosts: it writes at A and looks at B, beside
-//! daemon A. The rows with two programs have host A's on core 0 and host B's on core 1.
+//! **Two cores for four programs.** Each time that a core changes hands it costs some 0.6 µs and the time until the next
+//! turn comes round; the limit has a core for each of its two ends. Two layouts:
+//!
+//! | layout | core 0 | core 1 |
+//! |---|---|---|
+//! | one program | it is a client of both hosts: writes at A, looks at B, never offers its core | both daemons, which take turns |
+//! | two programs | host A's writer and daemon, as on a host with one core (the picture) | host B's reader and daemon |
 //!
 //! **Pace.** A write that travels alone finds caches that have forgotten it, and the slower the pace, the more: on the machine
 //! this was written on a raw frame takes 1.6 µs back to back, 1.8 µs each 50 µs, and 3 µs each 500 µs. So each row stands
@@ -23,7 +26,7 @@
 //!
 //! | row | daemons | applications |
 //! |---|---|---|
-//! | one program, two programs | `yield`: poll, and offer the core after each turn | poll, and offer the core after each look |
+//! | all poll | `yield`: poll, and offer the core after each turn | poll; two programs offer the core after each look |
 //! | daemons sleep | `sleep` | as above |
 //! | all sleep | `sleep` | the writer sleeps until a write is due, the reader in a watch |
 //!
@@ -49,10 +52,10 @@ use crate::series::Series;
 pub use probe::probe_writes;
 pub use schedule::{Waiting, Writes, watch_writes};
 
-/// Writes a second of the headline: fast enough that caches remember, slow enough that each write travels alone.
-const FAST_PER_S: u64 = 20_000;
-/// Writes a second of the other rows.
+/// Writes a second of the headline and of most rows.
 const SLOW_PER_S: u64 = 2_000;
+/// Writes a second of one row: fast enough that caches remember, slow enough that each write travels alone.
+const FAST_PER_S: u64 = 20_000;
 
 /// Runs the limits, all rows, and the stages.
 ///
@@ -65,8 +68,8 @@ pub fn run(effort: Effort) -> Result<Report> {
     let flat_out = raw_one_way(Duration::ZERO, effort)?.named("raw one-way, back to back");
     let limits = [limit(FAST_PER_S, effort)?, limit(SLOW_PER_S, effort)?];
     let mut report = Report::new("visible", setup());
-    for (daemons, cases) in CASES {
-        let cluster = start(*daemons)?;
+    for (daemons, cores, cases) in CASES {
+        let cluster = start(*daemons, cores)?;
         let sockets = [cluster.hosts()[0].socket(), cluster.hosts()[1].socket()];
         for case in *cases {
             let limit = limits[usize::from(case.rate_per_s == SLOW_PER_S)].clone();
@@ -95,7 +98,7 @@ fn setup() -> Value {
         "loop": "open",
         "latency": "from when a write was due until the reader saw it; CLOCK_MONOTONIC, which namespaces share",
         "fabric": "one veth pair between two namespaces",
-        "pinned": "core 0: daemon A and the writer (one program: the reader too); core 1: daemon B (two programs: and the reader)",
+        "pinned": "one program: it on core 0, both daemons on core 1; two programs: writer and daemon A on core 0, reader and daemon B on core 1",
         "limit": "raw AF_XDP ping-pong of the smallest frame over the same fabric at the same pace, halved; both ends poll",
     })
 }
@@ -114,9 +117,15 @@ fn interval(rate_per_s: u64) -> Duration {
     Duration::from_nanos(1_000_000_000 / rate_per_s)
 }
 
-fn start(idle: IdleChoice) -> Result<Cluster> {
-    let ports = vec![PortChoice::Xdp; 2];
-    Cluster::start(&ClusterSpec { hosts: 2, fabric: Fabric::Wire, ports, idle, ..ClusterSpec::default() })
+fn start(idle: IdleChoice, cores: &[u16]) -> Result<Cluster> {
+    Cluster::start(&ClusterSpec {
+        hosts: 2,
+        fabric: Fabric::Wire,
+        ports: vec![PortChoice::Xdp; 2],
+        idle,
+        cores: cores.to_vec(),
+        ..ClusterSpec::default()
+    })
 }
 
 /// Who writes how often, and who waits how.
@@ -128,28 +137,34 @@ struct Case {
 
 #[derive(Clone, Copy)]
 enum Programs {
-    /// One at both hosts, on host A's core.
+    /// One at both hosts, on a core of its own.
     One,
     /// One at each host, on its host's core.
     Two(Waiting),
 }
 
-/// The rows, by what the daemons do when there is nothing to do. The first one is the headline.
-const CASES: &[(IdleChoice, &[Case])] = &[
+/// The rows, by what the daemons do when there is nothing to do, and on which cores. The first one is the headline.
+const CASES: &[(IdleChoice, [u16; 2], &[Case])] = &[
     (
         IdleChoice::Yield,
+        [1, 1],
         &[
-            Case { name: "all poll, one program, 20 k/s", rate_per_s: FAST_PER_S, programs: Programs::One },
             Case { name: "all poll, one program, 2 k/s", rate_per_s: SLOW_PER_S, programs: Programs::One },
-            Case {
-                name: "all poll, two programs, 2 k/s",
-                rate_per_s: SLOW_PER_S,
-                programs: Programs::Two(Waiting::Poll),
-            },
+            Case { name: "all poll, one program, 20 k/s", rate_per_s: FAST_PER_S, programs: Programs::One },
         ],
     ),
     (
+        IdleChoice::Yield,
+        [0, 1],
+        &[Case {
+            name: "all poll, two programs, 2 k/s",
+            rate_per_s: SLOW_PER_S,
+            programs: Programs::Two(Waiting::Poll),
+        }],
+    ),
+    (
         IdleChoice::Sleep,
+        [0, 1],
         &[
             Case {
                 name: "daemons sleep, two programs, 2 k/s",

@@ -50,6 +50,8 @@ pub struct ClusterSpec {
     pub ports: Vec<PortChoice>,
     /// The idle strategy of all workers.
     pub idle: IdleChoice,
+    /// The core of each host's worker; hosts beyond the list's end take the cores in turn.
+    pub cores: Vec<u16>,
     /// The `limits` of all hosts that are not the defaults, by their names in the configuration.
     pub limits: BTreeMap<&'static str, u64>,
     /// The faults from the start on.
@@ -67,6 +69,7 @@ impl Default for ClusterSpec {
             ipv6: false,
             ports: Vec::new(),
             idle: IdleChoice::Sleep,
+            cores: Vec::new(),
             limits: BTreeMap::new(),
             faults: Faults::NONE,
             seed: 1,
@@ -103,7 +106,10 @@ impl ClusterSpec {
                         base_port: BASE_PORT,
                         port: Some(self.ports.get(host).copied().unwrap_or(default_port)),
                     },
-                    workers: Some(WorkersTable { cores: vec![(host % cores) as u16], idle: Some(self.idle) }),
+                    workers: Some(WorkersTable {
+                        cores: vec![self.cores.get(host).copied().unwrap_or((host % cores) as u16)],
+                        idle: Some(self.idle),
+                    }),
                     paths: PathsTable { directory: directory.join(&name) },
                     limits: self.limits.iter().map(|(&name, &limit)| (name.to_owned(), limit)).collect(),
                     peers: (0..self.hosts)
