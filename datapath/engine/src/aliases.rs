@@ -52,7 +52,11 @@ pub(crate) struct Place {
     pub(crate) generation: u32,
 }
 
-const NOWHERE: Place = Place { position: Position::MAX, generation: 0 };
+impl Place {
+    /// No key's place.
+    pub(crate) const NOWHERE: Place = Place { position: Position::MAX, generation: 0 };
+}
+
 /// Aliases in one piece of the table: it grows by pieces, so that no definition has to move what is there.
 const PIECE: usize = 1024;
 
@@ -70,7 +74,7 @@ impl Aliases {
         if self.0.len() <= piece {
             self.0.resize(piece + 1, None);
         }
-        let places = self.0[piece].get_or_insert_with(|| vec![NOWHERE; PIECE].into());
+        let places = self.0[piece].get_or_insert_with(|| vec![Place::NOWHERE; PIECE].into());
         places[alias as usize % PIECE] = place;
     }
 
@@ -78,7 +82,7 @@ impl Aliases {
     #[inline]
     pub(crate) fn get(&self, alias: u32) -> Option<Place> {
         let places = self.0.get(alias as usize / PIECE)?.as_deref()?;
-        places.get(alias as usize % PIECE).copied().filter(|place| *place != NOWHERE)
+        places.get(alias as usize % PIECE).copied().filter(|place| *place != Place::NOWHERE)
     }
 
     pub(crate) fn clear(&mut self) {

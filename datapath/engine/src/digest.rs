@@ -5,7 +5,7 @@
 //! and adds those that came, so it costs the same whatever the size of the state. It finds divergence by accident, not
 //! by malice: it is no cryptographic commitment.
 
-use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, VersionVector};
+use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, NarrowEntry, VersionVector};
 use xxhash_rust::xxh64::xxh64;
 
 const K: [u64; 3] = [0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9];
@@ -28,6 +28,15 @@ fn key_base(key_hash: u64, kind: Kind) -> u64 {
 pub(crate) fn counter_change(key_hash: u64, actor: ActorId, old: CounterEntry, new: CounterEntry) -> u64 {
     let place = mix(key_hash ^ Kind::Counter as u64, actor.as_u64()) | 1;
     place.wrapping_mul(words_of(new).wrapping_sub(words_of(old)))
+}
+
+/// [`counter_change`] for entries of two words.
+#[inline]
+pub(crate) fn narrow_change(key_hash: u64, actor: ActorId, old: NarrowEntry, new: NarrowEntry) -> u64 {
+    let place = mix(key_hash ^ Kind::Counter as u64, actor.as_u64()) | 1;
+    let up = new.increments.wrapping_sub(old.increments);
+    let down = new.decrements.wrapping_sub(old.decrements);
+    place.wrapping_mul(up.wrapping_add(down.wrapping_mul(K[0])))
 }
 
 #[inline]
@@ -110,6 +119,9 @@ mod tests {
         let gained = |old, new| counter_change(7, ACTOR, old, new);
         assert_eq!(gained(zero, more), gained(zero, some).wrapping_add(gained(some, more)));
         assert_eq!((gained(some, some), gained(zero, zero)), (0, 0));
+        let narrow = |entry| NarrowEntry::new(entry).unwrap();
+        assert_eq!(narrow_change(7, ACTOR, narrow(some), narrow(more)), gained(some, more));
+        assert_eq!(narrow_change(7, ACTOR, narrow(zero), narrow(more)), gained(zero, more));
         assert_ne!(gained(zero, entry(1, 0)), gained(zero, entry(0, 1)));
         assert_ne!(gained(zero, entry(1, 0)), 0);
         assert_ne!(gained(zero, entry(0, 1)), 0);

@@ -18,7 +18,7 @@ use crate::aliases::Place;
 use crate::digest;
 use crate::entry::{Hashed, KeyEntry, Value};
 use hashbrown::HashTable;
-use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, Wins};
+use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, NarrowEntry, Wins};
 use std::collections::VecDeque;
 use xxhash_rust::xxh64::xxh64;
 
@@ -283,27 +283,42 @@ impl Keys {
     }
 
     /// Joins one actor's entry of a counter, made by its operation `touch` (0: nobody knows which).
-    #[inline]
     pub(crate) fn counter_join(&mut self, position: Position, who: Who, touch: u64, theirs: CounterEntry) {
+        if NarrowEntry::new(theirs).is_some_and(|theirs| self.tally_join(position, who, touch, theirs)) {
+            return;
+        }
         let entry = entry_mut(&mut self.chunks, position);
-        let tallied = match &mut entry.value {
-            Value::Tally(tally) => tally.join(who, touch, theirs),
-            _ => None,
-        };
-        let (old, new) = match tallied {
-            Some((old, new)) if old == new => return,
-            Some((old, new)) => (old.into(), new.into()),
-            None => {
-                let Some(counter) = entry.value.unbounded(&self.actors) else { return };
-                let change = counter.merge_entry(who.id, theirs);
-                if touch > 0 {
-                    entry.touch(&self.actors, who, touch);
-                }
-                let Some(change) = change else { return };
-                change
+        let Some(counter) = entry.value.unbounded(&self.actors) else { return };
+        let change = counter.merge_entry(who.id, theirs);
+        if touch > 0 {
+            entry.touch(&self.actors, who, touch);
+        }
+        if let Some((old, new)) = change {
+            self.counter_changed(position, who, old, new);
+        }
+    }
+
+    /// [`Keys::counter_join`] as it nearly always is. False: the counter is no tally, or has no room; nothing was changed.
+    #[inline]
+    pub(crate) fn tally_join(
+        &mut self,
+        position: Position,
+        who: Who,
+        touch: u64,
+        theirs: NarrowEntry,
+    ) -> bool {
+        let entry = entry_mut(&mut self.chunks, position);
+        let Value::Tally(tally) = &mut entry.value else { return false };
+        let Some((old, new)) = tally.join(who, touch, theirs) else { return false };
+        if old != new {
+            let gained = digest::narrow_change(entry.hash, who.id, old, new);
+            self.state_digest = self.state_digest.wrapping_add(gained);
+            if !entry.is_dirty() {
+                entry.set_dirty(true);
+                self.dirty.push(position);
             }
-        };
-        self.counter_changed(position, who, old, new);
+        }
+        true
     }
 
     #[inline]

@@ -62,8 +62,7 @@ impl Tally {
 
     /// Joins an actor's entry, made by its operation `touch`. `None`: there is no room.
     #[inline]
-    pub(crate) fn join(&mut self, who: Who, touch: u64, theirs: CounterEntry) -> Option<Change> {
-        let theirs = NarrowEntry::new(theirs)?;
+    pub(crate) fn join(&mut self, who: Who, touch: u64, theirs: NarrowEntry) -> Option<Change> {
         let slot = self.slot_mut(who)?;
         slot.touch = slot.touch.max(touch);
         let old = slot.entry;
@@ -159,7 +158,7 @@ mod tests {
                 let who = actors.who(ActorId::new(node, 9));
                 let theirs = CounterEntry { increments, decrements };
                 let tallied = match &mut entry.value {
-                    Value::Tally(tally) => tally.join(who, touch, theirs),
+                    Value::Tally(tally) => NarrowEntry::new(theirs).and_then(|theirs| tally.join(who, touch, theirs)),
                     _ => None,
                 };
                 if tallied.is_none() {

@@ -162,6 +162,46 @@ pub fn decode_delta(bytes: &[u8], actor: ActorId) -> Result<(Delta<'_>, usize), 
     Ok((Delta { kind, name, op }, bytes.len() - reader.rest().len()))
 }
 
+/// A counter's record that names its key by an alias: most of what a busy peer sends, in its shortest form.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct AliasedCounter {
+    /// The alias, 1..=[`MAX_ALIAS`].
+    pub alias: u32,
+    /// The sum of the origin's positive adds.
+    pub increments: u64,
+    /// The sum of the magnitudes of its negative adds.
+    pub decrements: u64,
+}
+
+/// Reads a record of that sort from the front of `bytes`; returns it and its length. `None` says only that
+/// [`decode_delta`] has to look: at another record, at one with a longer number, or at a malformed one.
+#[inline]
+pub fn decode_aliased_counter(bytes: &[u8]) -> Option<(AliasedCounter, usize)> {
+    const HEAD: u8 = Kind::Counter as u8 | ALIASED | COUNTER << KIND_BITS;
+    let (&HEAD, rest) = bytes.split_first()? else { return None };
+    let (alias, rest) = short_varint(rest)?;
+    let (increments, rest) = short_varint(rest)?;
+    let (decrements, rest) = short_varint(rest)?;
+    if alias == 0 || alias > MAX_ALIAS {
+        return None;
+    }
+    let (increments, decrements) = (u64::from(increments), u64::from(decrements));
+    Some((AliasedCounter { alias, increments, decrements }, bytes.len() - rest.len()))
+}
+
+/// A varint of at most three bytes.
+#[inline]
+fn short_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    match *bytes {
+        [a, ref rest @ ..] if a < 0x80 => Some((u32::from(a), rest)),
+        [a, b @ 1..=0x7F, ref rest @ ..] => Some((u32::from(a & 0x7F) | u32::from(b) << 7, rest)),
+        [a, b @ 0x80..=0xFF, c @ 1..=0x7F, ref rest @ ..] => {
+            Some((u32::from(a & 0x7F) | u32::from(b & 0x7F) << 7 | u32::from(c) << 14, rest))
+        }
+        _ => None,
+    }
+}
+
 /// Writes a record as the log has it, plain, with another name.
 pub(crate) fn write_renamed(
     record: &[u8],

@@ -43,7 +43,9 @@ mod sync;
 mod vector;
 
 pub use ack::{Ack, MAX_ACK_RANGES, Ranges};
-pub use delta::{Delta, Deltas, MAX_ALIAS, Name, decode_delta, encode_delta};
+pub use delta::{
+    AliasedCounter, Delta, Deltas, MAX_ALIAS, Name, decode_aliased_counter, decode_delta, encode_delta,
+};
 pub use dots::Dots;
 pub use error::{NoRoom, RecordError, WireError};
 pub use frame::{Frame, FrameWriter, decode_frame};

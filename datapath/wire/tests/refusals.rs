@@ -44,7 +44,7 @@ fn forged(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 fn a_frame_is_laid_out_as_documented() {
     let bytes = frame(b"xyz");
     assert_eq!(bytes.len(), HEADER_BYTES + 3 + TAG_BYTES);
-    assert_eq!(bytes[..8], [b'L', b'T', 1, 1, 0x12, 0x7E, 0xA5, 0xC1]);
+    assert_eq!(bytes[..8], [b'L', b'T', 2, 1, 0x12, 0x7E, 0xA5, 0xC1]);
     assert_eq!(bytes[8..16], [0x02, 0x01, 0xFF, 0xFF, 3, 0, 3, 0]);
     assert_eq!(bytes[offsets::ACTOR..offsets::SRC_SESSION], OWN.as_u64().to_le_bytes());
     assert_eq!(bytes[offsets::LO], 6);

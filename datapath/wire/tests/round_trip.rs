@@ -2,12 +2,12 @@
 
 mod owned;
 
-use lattice_crdt::{ActorId, SeqRange};
+use lattice_crdt::{ActorId, Kind, SeqRange};
 use lattice_wire::{
-    Ack, Delta, Deltas, Frame, FrameType, FrameWriter, Header, Heartbeat, MAX_ALIAS, MAX_FRAME_BYTES,
-    MAX_ITEM_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_ENTRIES_PER_PART, Name, NoRoom, SyncAck,
-    SyncData, SyncRequest, VectorPart, decode_delta, decode_frame, decode_item, decode_record, encode_delta,
-    encode_item, encode_record,
+    Ack, AliasedCounter, Delta, Deltas, Frame, FrameType, FrameWriter, Header, Heartbeat, MAX_ALIAS,
+    MAX_FRAME_BYTES, MAX_ITEM_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_ENTRIES_PER_PART, Name,
+    NoRoom, Op, SyncAck, SyncData, SyncRequest, VectorPart, decode_aliased_counter, decode_delta,
+    decode_frame, decode_item, decode_record, encode_delta, encode_item, encode_record,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,6 +62,12 @@ fn decode_all(bytes: &[u8], actor: ActorId) -> Result<(), TestCaseError> {
         prop_assert_eq!(encode_record(&record, actor, &mut buf), Ok(len));
         prop_assert_eq!(&buf[..len], &bytes[..len]);
         prop_assert!(len <= MAX_RECORD_BYTES);
+    }
+    // The short way says the same as the long one, or nothing.
+    if let Some((counter, len)) = decode_aliased_counter(bytes) {
+        let op = Op::Counter { increments: counter.increments.into(), decrements: counter.decrements.into() };
+        let delta = Delta { kind: Kind::Counter, name: Name::Alias(counter.alias), op };
+        prop_assert_eq!(decode_delta(bytes, actor), Ok((delta, len)));
     }
     if let Ok((delta, len)) = decode_delta(bytes, actor) {
         prop_assert_eq!(encode_delta(&delta, actor, &mut buf), Ok(len));
@@ -128,6 +134,20 @@ proptest! {
             prop_assert!(decode_record(&bytes[..short], actor).is_err(), "a prefix is no record");
             prop_assert_eq!(encode_record(&record.record(), actor, &mut buf[..short]), Err(NoRoom));
         }
+    }
+
+    /// The short way of reading an aliased counter takes every one whose numbers have at most three bytes.
+    #[test]
+    fn aliased_counters(alias in 1..=MAX_ALIAS, parts in any::<[u64; 2]>(), shifts in proptest::array::uniform2(0u32..64)) {
+        let [increments, decrements] = [parts[0] >> shifts[0], parts[1] >> shifts[1]];
+        let op = Op::Counter { increments: increments.into(), decrements: decrements.into() };
+        let delta = Delta { kind: Kind::Counter, name: Name::Alias(alias), op };
+        let mut buf = [0; 64];
+        let len = encode_delta(&delta, ActorId::new(1, 5), &mut buf)?;
+        let short = increments < 1 << 21 && decrements < 1 << 21;
+        let expected = AliasedCounter { alias, increments, decrements };
+        prop_assert_eq!(decode_aliased_counter(&buf[..len]), short.then_some((expected, len)));
+        decode_all(&buf, ActorId::new(1, 5))?;
     }
 
     /// A record out of the log, named by an alias or defining one, is that record with that name.
