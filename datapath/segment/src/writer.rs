@@ -150,6 +150,16 @@ impl Writer {
         Ok(CellId(number))
     }
 
+    /// Kind and key hash of the cell of a handle; `None` for a stale or invented handle.
+    #[inline]
+    pub fn identify(&self, cell: u32, generation: u32) -> Option<(u8, u64)> {
+        let cell = made(self.geometry.cell_section.part(self.mapping.words(), self.worker), cell)?;
+        // Relaxed: the writer reads its own stores.
+        let meta =
+            Meta::from_word(cell[CELL_META].load(Relaxed)).filter(|meta| meta.generation == generation)?;
+        Some((meta.kind, cell[CELL_KEY_HASH].load(Relaxed)))
+    }
+
     /// What the cell of a handle is, its key copied to the front of `key`; `None` for a stale or invented handle.
     pub fn describe(
         &self,
@@ -162,6 +172,15 @@ impl Writer {
         let meta = cell::meta(cell).filter(|meta| meta.generation == generation)?;
         let key_len = cell::copy_key(cell, meta, self.geometry.extents.part(words, self.worker), key)?;
         Some(CellDescription { kind: meta.kind, key_len, key_hash: cell[CELL_KEY_HASH].load(Relaxed) })
+    }
+
+    /// Tells the processor that a publication to this cell is about to come. Changes nothing.
+    #[inline]
+    pub fn prefetch(&self, id: CellId) {
+        let cells = self.geometry.cell_section.part(self.mapping.words(), self.worker);
+        if let Some(cell) = made(cells, id.0) {
+            crate::words::prefetch(&cell[CELL_META]);
+        }
     }
 
     /// Publishes a value of one word: a counter as `i64` bits, a flag as 0 or 1. A cell of another kind is left alone.

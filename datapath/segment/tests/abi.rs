@@ -99,8 +99,9 @@ fn the_document_has_every_field_where_the_code_has_it() {
             submission_head,
             applied,
             completion_tail,
+            daemon_reserved,
             sleeping,
-            daemon_reserved
+            sleeping_reserved
         ]
     );
     check!(tables, SubmissionLayout, size_of::<SubmissionLayout>(), [header, amount, cell]);

@@ -104,6 +104,12 @@ fn take_burst(
     result
 }
 
+/// `RingConsumer::has_news` on words.
+#[inline]
+pub fn has_news(part: RingPart<'_>, state: &ConsumerState) -> bool {
+    state.fault.is_some() || submission::is_any(part, state.head)
+}
+
 /// `RingConsumer::complete` on words.
 #[inline]
 pub fn complete(part: RingPart<'_>, state: &mut ConsumerState) {

@@ -34,6 +34,12 @@ impl RingConsumer {
         self.state.taken()
     }
 
+    /// Whether a poll would find something, or a fault to report: one load, for those who look often.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.rings.part(self.worker).is_some_and(|part| burst::has_news(part, &self.state))
+    }
+
     /// Hands submissions to `apply`, of at most `budget_slots` slots together (one submission at least, so that a small
     /// budget cannot stall a long one); returns how many. A refusal by `apply` becomes a failure entry. Stops early
     /// when the client leaves no free failure entry, and at a submission that `apply` wants to see again: that one is not

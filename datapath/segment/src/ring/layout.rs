@@ -16,7 +16,7 @@ use std::mem::{offset_of, size_of};
 /// First word of a ring file: the bytes `LATTRING`.
 pub const RING_MAGIC: u64 = u64::from_le_bytes(*b"LATTRING");
 /// Bits 0..16 major version, 16..32 minor version, 32..64 length of the header.
-pub const RING_VERSION: u64 = 1 | (RING_HEADER_BYTES as u64) << 32;
+pub const RING_VERSION: u64 = 2 | (RING_HEADER_BYTES as u64) << 32;
 /// Length of the header, and alignment of a worker's part.
 pub const RING_HEADER_BYTES: usize = 4096;
 /// Length of a submission slot.
@@ -65,10 +65,13 @@ pub struct RingLinesLayout {
     pub applied: u64,
     /// Daemon: failure entries ever filled.
     pub completion_tail: u64,
-    /// Daemon: not 0 while the worker sleeps and wants to be woken.
+    /// Zero.
+    pub daemon_reserved: [u64; 5],
+    /// Daemon: not 0 while the worker sleeps and wants to be woken. Clients load it with each submission and it hardly ever
+    /// changes, so it is not on the cache line of the words above, which change with each turn.
     pub sleeping: u64,
     /// Zero.
-    pub daemon_reserved: [u64; 12],
+    pub sleeping_reserved: [u64; 7],
 }
 
 /// The front of a submission; key and data follow, each padded to whole words.
@@ -120,7 +123,7 @@ const _: () = assert!(offset_of!(RingLinesLayout, completion_head) == 8);
 const _: () = assert!(offset_of!(RingLinesLayout, submission_head) == 128);
 const _: () = assert!(offset_of!(RingLinesLayout, applied) == 136);
 const _: () = assert!(offset_of!(RingLinesLayout, completion_tail) == 144);
-const _: () = assert!(offset_of!(RingLinesLayout, sleeping) == 152);
+const _: () = assert!(offset_of!(RingLinesLayout, sleeping) == 192);
 const _: () = assert!(size_of::<SubmissionLayout>() == 24);
 const _: () = assert!(offset_of!(SubmissionLayout, amount) == 8);
 const _: () = assert!(offset_of!(SubmissionLayout, cell) == 16);

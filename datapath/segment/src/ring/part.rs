@@ -7,7 +7,7 @@ use crate::sync::AtomicU64;
 #[derive(Clone, Copy)]
 pub struct RingPart<'a> {
     lines: &'a [AtomicU64; LINES_WORDS],
-    slots: &'a [AtomicU64],
+    slots: &'a [[AtomicU64; SLOT_WORDS]],
     entries: &'a [AtomicU64],
 }
 
@@ -17,9 +17,10 @@ impl<'a> RingPart<'a> {
     pub fn new(words: &'a [AtomicU64], submission_slots: usize, completion_slots: usize) -> Option<Self> {
         let (lines, rest) = words.split_first_chunk()?;
         let slot_words = submission_slots * SLOT_WORDS;
+        let (slots, _) = rest.get(..slot_words)?.as_chunks();
         Some(RingPart {
             lines,
-            slots: rest.get(..slot_words)?,
+            slots,
             entries: rest.get(slot_words..slot_words + completion_slots * COMPLETION_WORDS)?,
         })
     }
@@ -33,7 +34,7 @@ impl<'a> RingPart<'a> {
     /// Number of submission slots.
     #[inline]
     pub fn submission_slots(&self) -> u64 {
-        (self.slots.len() / SLOT_WORDS) as u64
+        self.slots.len() as u64
     }
 
     /// Number of failure entries.
@@ -42,11 +43,16 @@ impl<'a> RingPart<'a> {
         (self.entries.len() / COMPLETION_WORDS) as u64
     }
 
+    /// The slot of a position.
+    #[inline]
+    pub fn slot(&self, position: u64) -> &'a [AtomicU64; SLOT_WORDS] {
+        &self.slots[position as usize & (self.slots.len() - 1)]
+    }
+
     /// A word of the slots, counted from a slot's position on and around the end.
     #[inline]
     pub fn slot_word(&self, position: u64, index: usize) -> &'a AtomicU64 {
-        let at = (position as usize).wrapping_mul(SLOT_WORDS).wrapping_add(index);
-        &self.slots[at & (self.slots.len() - 1)]
+        &self.slot(position.wrapping_add((index / SLOT_WORDS) as u64))[index % SLOT_WORDS]
     }
 
     /// The two words of a failure entry.

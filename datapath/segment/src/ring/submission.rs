@@ -99,6 +99,13 @@ pub fn available(part: RingPart<'_>, head: u64) -> Result<u64, RingFault> {
     if filled > part.submission_slots() { Err(RingFault::SubmissionIndex) } else { Ok(filled) }
 }
 
+/// Whether the client has filled anything behind `head`, or says so.
+#[inline]
+pub fn is_any(part: RingPart<'_>, head: u64) -> bool {
+    // Relaxed: a hint. Whoever goes on to take submissions asks `available`.
+    part.line(SUBMISSION_TAIL).load(Relaxed) != head
+}
+
 /// Number of slots that the submission at `head` claims, if that is possible at all.
 #[inline]
 pub fn claimed_slots(part: RingPart<'_>, head: u64, available: u64) -> Result<(u64, u64), RingFault> {
@@ -134,10 +141,11 @@ impl CopiedOut {
     /// Copies the words of `slots` slots; the header is the one that was judged, not what the client put there since.
     #[inline]
     pub fn copy(&mut self, part: RingPart<'_>, head: u64, header: u64, slots: u64) {
-        self.words[0] = header;
-        let count = (slots as usize * SLOT_WORDS).min(MAX_SUBMISSION_WORDS);
-        for (index, word) in self.words[..count].iter_mut().enumerate().skip(1) {
-            *word = part.slot_word(head, index).load(Relaxed);
+        let (first, rest) = self.words.split_at_mut(SLOT_WORDS);
+        first[0] = header;
+        words::copy_words(&part.slot(head)[1..], &mut first[1..]);
+        for (position, to) in (1..slots).zip(rest.chunks_exact_mut(SLOT_WORDS)) {
+            words::copy_words(part.slot(head.wrapping_add(position)), to);
         }
     }
 
@@ -161,6 +169,11 @@ impl CopiedOut {
         let cell = self.words[2];
         if key_len != 0 && cell != 0 {
             return Err(RingFault::BadReserved);
+        }
+        if key_len == 0 && data_len == 0 {
+            // Counters and flags by handle: nothing to unpack.
+            let target = Target::Cell { cell: cell as u32, generation: (cell >> 32) as u32 };
+            return Ok(Submission { op, kind, target, amount: self.words[1] as i64, data: &[] });
         }
         let (key_words, data_words) =
             self.words[SUBMISSION_HEADER_WORDS..].split_at(words::words_for(key_len));
