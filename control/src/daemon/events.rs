@@ -8,7 +8,7 @@ use lattice_worker::Event;
 use super::Daemon;
 
 /// Period of looking for events: how long a client that broke the rules may keep its connection, nothing else.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Handles events until a worker ends by itself; returns which.
 pub async fn attend(daemon: Arc<Daemon>) -> u16 {

@@ -168,7 +168,9 @@ fn worker_config(config: &Config, index: u16, workers: u16) -> WorkerConfig {
     worker.idle = match config.workers.idle {
         config::Idle::Busy => Idle::Busy,
         config::Idle::Yield => Idle::Yield,
-        config::Idle::Sleep => Idle::SLEEP,
+        config::Idle::Sleep => {
+            Idle::sleep(config.timers.segment_heartbeat_timeout_ms.saturating_mul(1_000_000))
+        }
     };
     // Twice: a client that goes is replaced before the worker has taken its leave.
     worker.max_clients = config.limits.max_clients.saturating_mul(2);

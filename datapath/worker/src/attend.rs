@@ -70,6 +70,7 @@ impl Worker {
             return;
         }
         self.publish_counters();
+        self.publisher.writer().end_burst();
         self.outgoing.send(Event::Stopped { worker: self.config.index, drained });
         self.phase = Phase::Stopped;
     }

@@ -76,6 +76,11 @@ struct Served {
 
 impl Client {
     fn serve(&mut self, budget_slots: usize, executor: &mut Executor<'_>) -> Served {
+        if !self.consumer.has_news() {
+            // As a poll that got nothing.
+            self.stuck = self.claimed_pending;
+            return Served::default();
+        }
         let mut served = Served::default();
         let polled = self.consumer.poll(budget_slots, &mut |submission| match executor.execute(submission) {
             Outcome::Applied => {
@@ -120,11 +125,13 @@ pub(crate) struct Clients {
     budget_slots: usize,
     /// The client to begin the next turn with.
     first: usize,
+    /// There is something for [`Clients::complete`] to do.
+    incomplete: bool,
 }
 
 impl Clients {
     pub(crate) fn new(capacity: usize, budget_slots: usize) -> Self {
-        Self { clients: Vec::with_capacity(capacity), capacity, budget_slots, first: 0 }
+        Self { clients: Vec::with_capacity(capacity), capacity, budget_slots, first: 0, incomplete: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -180,11 +187,13 @@ impl Clients {
         }
         let mut total = 0;
         let mut waiting = None;
-        for step in 0..count {
-            let at = (self.first + step) % count;
+        // A client that went may have been the one to begin with.
+        let first = if self.first < count { self.first } else { 0 };
+        for at in (first..count).chain(0..first) {
             let Some(client) = self.clients.get_mut(at) else { continue };
             let served = client.serve(self.budget_slots, executor);
             total += served.submissions;
+            self.incomplete |= served.submissions > 0;
             stats.submissions_refused += served.refused;
             if served.postponed {
                 stats.submissions_postponed += 1;
@@ -192,19 +201,24 @@ impl Clients {
             }
             if client.has_left(&served) {
                 client.gone = Some(Gone::Left);
+                self.incomplete = true;
             }
             if let Some(why) = served.fault {
                 stats.clients_faulted += 1;
                 client.gone = Some(Gone::Faulted(why));
+                self.incomplete = true;
             }
         }
-        self.first = waiting.unwrap_or(self.first + 1) % count;
+        self.first = waiting.unwrap_or(first + 1);
         stats.submissions += total as u64;
         total
     }
 
     /// Acknowledges what was carried out, once its effects are published, and removes the clients that are gone.
     pub(crate) fn complete(&mut self, worker: u16, wakeup: &Wakeup, tell: &mut dyn FnMut(Event)) {
+        if !std::mem::take(&mut self.incomplete) {
+            return;
+        }
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
             if client.incomplete {

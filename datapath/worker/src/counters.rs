@@ -110,9 +110,15 @@ pub(crate) fn publish(
         writer.set_counter(index, value);
         index += 1;
     };
-    // One engine's statistics at a time; summed by counter, so nothing has to be held.
-    for (_, value) in ENGINE {
-        store(engines.iter().map(|engine| value(&engine.stats())).fold(0, u64::wrapping_add));
+    let mut sums = [0_u64; ENGINE.len()];
+    for engine in engines {
+        let stats = engine.stats();
+        for (sum, (_, value)) in sums.iter_mut().zip(ENGINE) {
+            *sum = sum.wrapping_add(value(&stats));
+        }
+    }
+    for sum in sums {
+        store(sum);
     }
     for (_, value) in LOOP {
         store(value(loop_stats));

@@ -5,24 +5,48 @@
 //! same, and the worker reports itself degraded.
 
 use lattice_crdt::Kind;
-use lattice_engine::{Published, Publisher};
+use lattice_engine::{KeyPlace, Published, Publisher};
 use lattice_segment::layout::MAX_KEY_BYTES;
 use lattice_segment::{CellId, Writer};
 
 /// A segment's writer behind the engine's [`Publisher`].
 pub struct SegmentPublisher {
     writer: Writer,
+    /// By cell: where the engine keeps its key, as far as is known. Room for all cells from the start.
+    places: Vec<KeyPlace>,
 }
 
 impl SegmentPublisher {
     /// Publishes through `writer`.
     pub fn new(writer: Writer) -> Self {
-        Self { writer }
+        let cells = usize::try_from(writer.cells_left() + u64::from(writer.cells_used())).unwrap_or(0);
+        // Cells are numbered from 1.
+        Self { writer, places: vec![KeyPlace::UNKNOWN; cells + 1] }
     }
 
     /// The writer, for what is not a publication: heartbeats, counters, the end of a burst.
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
+    }
+
+    /// Kind and hash of the key of the cell that a client's handle names. `None`: there is no such cell, or it has had
+    /// another key since.
+    #[inline]
+    pub(crate) fn identify(&self, cell: u32, generation: u32) -> Option<(u8, u64)> {
+        self.writer.identify(cell, generation)
+    }
+
+    /// Where the engine keeps the key of a cell, as far as is known.
+    #[inline]
+    pub(crate) fn place(&self, cell: u32) -> KeyPlace {
+        self.places.get(cell as usize).copied().unwrap_or(KeyPlace::UNKNOWN)
+    }
+
+    /// Remembers where the engine keeps the key of a cell.
+    pub(crate) fn remember(&mut self, cell: u32, place: KeyPlace) {
+        if let Some(known) = self.places.get_mut(cell as usize) {
+            *known = place;
+        }
     }
 
     /// Kind, hash and key of the cell that a client's handle names, the key copied into `key`. `None`: there is no such
@@ -53,6 +77,10 @@ impl Publisher for SegmentPublisher {
 
     fn room(&self) -> usize {
         usize::try_from(self.writer.cells_left()).unwrap_or(usize::MAX)
+    }
+
+    fn prefetch(&self, cell: u32) {
+        self.writer.prefetch(CellId::from_u32(cell));
     }
 
     fn word(&mut self, cell: u32, value: u64) -> Published {

@@ -79,6 +79,11 @@ impl Shards {
         any
     }
 
+    /// Whether an engine may have something to commit or to send.
+    pub(crate) fn is_any_active(&self) -> bool {
+        self.active != 0
+    }
+
     /// Ticks the engines whose deadline has passed.
     pub(crate) fn tick_due(&mut self, now: Instant) {
         if now.monotonic_ns < self.earliest_ns {

@@ -13,7 +13,7 @@ use crate::clients::ClientFault;
 use crate::publisher::SegmentPublisher;
 use crate::shards::Shards;
 use lattice_crdt::Kind;
-use lattice_engine::{Instant, LocalOp, OpError};
+use lattice_engine::{Applied, Instant, LocalOp, OpError};
 use lattice_segment::layout::MAX_KEY_BYTES;
 use lattice_segment::{Submission, SubmitOp, Target, codes, key_hash, shard_of};
 
@@ -36,38 +36,76 @@ pub(crate) struct Executor<'a> {
     /// Number of shards of the keyspace.
     pub(crate) shard_count: u16,
     pub(crate) shards: &'a mut Shards,
-    pub(crate) publisher: &'a SegmentPublisher,
+    pub(crate) publisher: &'a mut SegmentPublisher,
 }
 
 impl Executor<'_> {
     /// Carries out one submission.
     pub(crate) fn execute(&mut self, submission: &Submission<'_>) -> Outcome {
-        let mut key_of_cell = [0; MAX_KEY_BYTES];
-        let (kind, hash, key) = match submission.target {
-            Target::Key(key) => (submission.kind, key_hash(key), key),
-            Target::Cell { cell, generation } => {
-                match self.publisher.resolve(cell, generation, &mut key_of_cell) {
-                    Some(resolved) => resolved,
-                    None => return Outcome::Refused(codes::STALE_CELL),
-                }
-            }
+        match submission.target {
+            Target::Key(key) => self.to_key(submission, submission.kind, key_hash(key), key),
+            Target::Cell { cell, generation } => self.to_cell(submission, cell, generation),
+        }
+    }
+
+    /// To the key of a cell: by the place where the engine keeps it, if that is still right.
+    fn to_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
+        let Some((kind, hash)) = self.publisher.identify(cell, generation) else {
+            return Outcome::Refused(codes::STALE_CELL);
         };
-        let Ok(kind) = Kind::try_from(kind) else {
-            return Outcome::Refused(codes::NOT_SUPPORTED);
-        };
-        let Some(op) = local_op(submission, kind) else {
+        let Some((kind, op)) = operation(submission, kind) else {
             return Outcome::Refused(codes::NOT_SUPPORTED);
         };
         let shard = shard_of(hash, self.shard_count);
         let Some(engine) = self.shards.of_shard(shard) else {
             return Outcome::Fault(ClientFault::OtherWorker { shard });
         };
-        match engine.apply(self.now, kind, key, op) {
-            Ok(_) => Outcome::Applied,
-            Err(OpError::Backpressure) => Outcome::Later,
-            Err(refusal) => Outcome::Refused(code_of(refusal)),
+        match engine.apply_at(self.now, self.publisher.place(cell), cell, kind, op) {
+            Some(result) => outcome(result),
+            None => self.to_key_of_cell(submission, cell, generation),
         }
     }
+
+    /// To the key of a cell of which no place is known, or a wrong one. The next submission finds it.
+    #[cold]
+    fn to_key_of_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
+        let mut key_of_cell = [0; MAX_KEY_BYTES];
+        let Some((kind, hash, key)) = self.publisher.resolve(cell, generation, &mut key_of_cell) else {
+            return Outcome::Refused(codes::STALE_CELL);
+        };
+        let outcome = self.to_key(submission, kind, hash, key);
+        if let (Ok(kind), Some(engine)) =
+            (Kind::try_from(kind), self.shards.of_shard(shard_of(hash, self.shard_count)))
+        {
+            self.publisher.remember(cell, engine.place_of(kind, key));
+        }
+        outcome
+    }
+
+    fn to_key(&mut self, submission: &Submission<'_>, kind: u8, hash: u64, key: &[u8]) -> Outcome {
+        let Some((kind, op)) = operation(submission, kind) else {
+            return Outcome::Refused(codes::NOT_SUPPORTED);
+        };
+        let shard = shard_of(hash, self.shard_count);
+        let Some(engine) = self.shards.of_shard(shard) else {
+            return Outcome::Fault(ClientFault::OtherWorker { shard });
+        };
+        outcome(engine.apply(self.now, kind, key, op))
+    }
+}
+
+fn outcome(result: Result<Applied, OpError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Applied,
+        Err(OpError::Backpressure) => Outcome::Later,
+        Err(refusal) => Outcome::Refused(code_of(refusal)),
+    }
+}
+
+/// The kind, and the engine's operation on it, if there are such.
+fn operation<'a>(submission: &Submission<'a>, kind: u8) -> Option<(Kind, LocalOp<'a>)> {
+    let kind = Kind::try_from(kind).ok()?;
+    Some((kind, local_op(submission, kind)?))
 }
 
 /// The engine's operation, if it is one that the kind has.

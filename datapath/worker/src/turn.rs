@@ -9,8 +9,9 @@
 //!
 //! The order is what makes the promises hold: an operation is published and logged (commit) before its client is told
 //! (complete), and it leaves the host in the turn that took it in, together with whatever else came in that turn. So a
-//! lone write is sent at once, and a burst fills frames. Sleeping watchers are woken (announce) only after the frames have
-//! left: a system call, after which the kernel may well run the watcher first.
+//! lone write is sent at once, and a burst fills frames. Watchers are told (announce) only after the frames have left, and
+//! when there is nothing else to do, or after [`ANNOUNCE_WITHIN_NS`]: to wake those who sleep is a system call, after which
+//! the kernel may well run the watcher first. The values themselves are visible since the commit.
 //!
 //! A turn takes no lock, allocates nothing and cannot panic on what it is handed. What fails is counted: a frame that
 //! can't be decoded or sent (repair brings its operations again), a system call of the port (the loop goes on, the worker
@@ -23,7 +24,7 @@ use crate::config::WorkerConfig;
 use crate::counters;
 use crate::handle::{SpawnError, WorkerParts};
 use crate::handoff::{HandedOver, Handoff};
-use crate::idle::{Idler, Rest};
+use crate::idle::{Found, Idler, Rest};
 use crate::outgoing::Outgoing;
 use crate::publisher::SegmentPublisher;
 use crate::shards::Shards;
@@ -36,6 +37,9 @@ use lattice_port::{PeerSlot, Port};
 use lattice_wire::MAX_FRAME_BYTES;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Longest that watchers are left untold while turn follows turn, nanoseconds: what waking them costs is then a few percent.
+const ANNOUNCE_WITHIN_NS: u64 = 10_000;
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +89,10 @@ pub struct Worker {
     frame: Box<[u8; MAX_FRAME_BYTES]>,
     /// The port holds frames that a failed flush left behind.
     unflushed: bool,
-    /// When the last turn began, and whether it was busy: how long it took is known when the next one begins.
-    last_turn: Option<(u64, bool)>,
+    /// When the last turn began, and what it found: how long it took is known when the next one begins.
+    last_turn: Option<(u64, Found)>,
+    /// By when watchers are to be told of what was published.
+    announce_by_ns: Option<u64>,
 }
 
 impl Worker {
@@ -132,6 +138,7 @@ impl Worker {
             frame: Box::new([0; MAX_FRAME_BYTES]),
             unflushed: false,
             last_turn: None,
+            announce_by_ns: None,
             config,
         })
     }
@@ -142,7 +149,7 @@ impl Worker {
         loop {
             match self.turn() {
                 Turn::Stopped => return,
-                turn => self.rest(turn),
+                Turn::Busy | Turn::Idle => self.rest(),
             }
         }
     }
@@ -161,27 +168,30 @@ impl Worker {
         self.account(now);
         let mut work = self.receive(now);
         work += self.take_over(now);
-        work += self.serve(now);
+        let submissions = self.serve(now);
+        work += submissions;
         self.shards.tick_due(now);
         let published = self.commit(now);
         work += self.transmit(now);
-        if published {
-            self.publisher.writer().end_burst();
-        }
+        self.announce(now, published, work > 0);
         work += self.attend(now);
         if self.phase == Phase::Stopped {
             return Turn::Stopped;
         }
-        let busy = work > 0;
-        self.last_turn = Some((now.monotonic_ns, busy));
-        if busy { Turn::Busy } else { Turn::Idle }
+        let found = match work {
+            0 => Found::Nothing,
+            _ if submissions > 0 || published => Found::Writes,
+            _ => Found::Upkeep,
+        };
+        self.last_turn = Some((now.monotonic_ns, found));
+        if found == Found::Nothing { Turn::Idle } else { Turn::Busy }
     }
 
     /// Accounts for the last turn. A busy turn is followed by the next one at once, so the next one's beginning is its
     /// end and no clock has to be read for it.
     fn account(&mut self, now: Instant) {
         self.stats.turns += 1;
-        if let Some((began_ns, true)) = self.last_turn {
+        if let Some((began_ns, Found::Upkeep | Found::Writes)) = self.last_turn {
             let took_ns = now.monotonic_ns.saturating_sub(began_ns);
             self.stats.busy_turns += 1;
             self.stats.busy_ns += took_ns;
@@ -244,9 +254,23 @@ impl Worker {
         published
     }
 
+    /// Tells watchers of what was published, when there is nothing else to do or it has waited long enough.
+    fn announce(&mut self, now: Instant, published: bool, busy: bool) {
+        if published {
+            self.announce_by_ns.get_or_insert(now.monotonic_ns.saturating_add(ANNOUNCE_WITHIN_NS));
+        }
+        if self.announce_by_ns.is_some_and(|by_ns| !busy || now.monotonic_ns >= by_ns) {
+            self.announce_by_ns = None;
+            self.publisher.writer().end_burst();
+        }
+    }
+
     /// Frames to the network, as many as the port and the burst have room for, with one kick at the end.
     fn transmit(&mut self, now: Instant) -> usize {
         let Self { config, shards, port, stats, frame, .. } = self;
+        if !shards.is_any_active() && !self.unflushed {
+            return 0;
+        }
         let budget = config.transmit_burst.min(port.transmit_room());
         let sent = shards.transmit(now, budget, frame.as_mut_slice(), &mut |shard, peer, bytes| {
             let taken = match u16::try_from(peer) {
@@ -278,13 +302,13 @@ impl Worker {
     }
 
     /// What comes after a turn: the next one, a pause, or sleep.
-    pub(crate) fn rest(&mut self, turn: Turn) {
-        let Some((now_ns, _)) = self.last_turn else { return };
+    pub(crate) fn rest(&mut self) {
+        let Some((now_ns, found)) = self.last_turn else { return };
         let mut deadline_ns = self.shards.deadline_ns();
         if let Phase::Draining { until_ns } = self.phase {
             deadline_ns = deadline_ns.min(until_ns);
         }
-        match self.idler.after_turn(now_ns, turn == Turn::Busy, deadline_ns) {
+        match self.idler.after_turn(now_ns, found, deadline_ns) {
             Rest::No => {}
             Rest::Spin => std::hint::spin_loop(),
             Rest::Yield => rustix::thread::sched_yield(),

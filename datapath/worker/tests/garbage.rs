@@ -37,7 +37,7 @@ fn garbage_frames_change_nothing_and_are_counted() {
         if n % 2 == 0 && length > 2 {
             // Past the first checks: magic and version are right, nothing else is.
             frame[..2].copy_from_slice(b"LT");
-            frame[2] = 1;
+            frame[2] = lattice_wire::VERSION;
         }
         // Shards 0..4 exist; the fifth port is nobody's.
         let udp_port = UDP_PORT_BASE + (n % 5) as u16;
