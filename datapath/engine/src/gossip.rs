@@ -87,7 +87,7 @@ impl<L: LogStore> Engine<L> {
         };
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Heartbeat, slot))?;
         let pushed = heartbeat.encode(&mut writer);
-        self.lanes[slot].heartbeat_due_ns = now.monotonic_ns + self.config.timers.heartbeat_ns;
+        self.lanes[slot].heartbeat_due_ns = next_beat_ns(now.monotonic_ns, self.config.timers.heartbeat_ns);
         pushed.ok().map(|()| writer.finish())
     }
 
@@ -241,4 +241,26 @@ impl<L: LogStore> Engine<L> {
 /// Frames that so many entries take.
 pub(crate) fn vector_parts(entries: usize) -> u8 {
     u8::try_from(entries.div_ceil(MAX_VECTOR_ENTRIES_PER_PART).max(1)).unwrap_or(u8::MAX)
+}
+
+/// The next beat: heartbeats to all peers, of all shards, fall on the same moments, so that a host with nothing else to do
+/// wakes once in a period for all of them, and its peers find them all at once.
+fn next_beat_ns(now_ns: u64, heartbeat_ns: u64) -> u64 {
+    let period_ns = heartbeat_ns.max(1);
+    (now_ns - now_ns % period_ns).saturating_add(period_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_fall_on_the_same_moments_whenever_the_last_was_sent() {
+        assert_eq!(next_beat_ns(0, 100), 100);
+        assert_eq!(next_beat_ns(99, 100), 100);
+        assert_eq!(next_beat_ns(100, 100), 200);
+        assert_eq!(next_beat_ns(1_234, 100), 1_300);
+        assert_eq!(next_beat_ns(u64::MAX, 100), u64::MAX);
+        assert_eq!(next_beat_ns(7, 0), 8);
+    }
 }
