@@ -4,9 +4,11 @@ use crate::heal;
 use crate::idle;
 use crate::etcd;
 use crate::measure::Effort;
+use crate::merge;
 use crate::ports;
 use crate::read;
 use crate::report::Report;
+use crate::scale;
 use crate::throughput;
 use crate::visible;
 use crate::write;
@@ -31,6 +33,8 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "write", about: "a write on one host: the call, until it is visible, until it is acknowledged; beside a hop through a bare ring", full_s: 25, run: write::run },
     Bench { name: "visible", about: "from a write on host A until an application on host B sees it; AF_XDP between namespaces", full_s: 40, run: visible::run },
     Bench { name: "throughput", about: "sustained deltas a second, merged on host B of what is written on host A", full_s: 45, run: throughput::run },
+    Bench { name: "merge", about: "the engine alone, in memory: encode, decode + merge + publish, each type", full_s: 20, run: merge::run },
+    Bench { name: "scale", about: "how cost grows with keys, nodes, elements and actors; bytes of memory and on the wire", full_s: 40, run: scale::run },
     Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
     Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },
     Bench { name: "idle", about: "processor time of five daemons that have nothing to do", full_s: 15, run: idle::run },

@@ -22,12 +22,14 @@
 
 pub mod benches;
 pub mod budget;
+pub mod engines;
 pub mod etcd;
 pub mod heal;
 pub mod idle;
 pub mod machine;
 pub mod measure;
 pub mod median;
+pub mod merge;
 pub mod page;
 pub mod pair;
 pub mod ports;
@@ -35,6 +37,7 @@ pub mod raw;
 pub mod read;
 pub mod report;
 pub mod runner;
+pub mod scale;
 pub mod series;
 pub mod table;
 pub mod throughput;
