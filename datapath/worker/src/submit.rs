@@ -43,13 +43,13 @@ impl Executor<'_> {
     /// Carries out one submission.
     pub(crate) fn execute(&mut self, submission: &Submission<'_>) -> Outcome {
         match submission.target {
-            Target::Key(key) => self.to_key(submission, submission.kind, key_hash(key), key),
-            Target::Cell { cell, generation } => self.to_cell(submission, cell, generation),
+            Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
+            Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
         }
     }
 
     /// To the key of a cell: by the place where the engine keeps it, if that is still right.
-    fn to_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
+    fn apply_to_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
         let Some((kind, hash)) = self.publisher.identify(cell, generation) else {
             return Outcome::Refused(codes::STALE_CELL);
         };
@@ -62,18 +62,18 @@ impl Executor<'_> {
         };
         match engine.apply_at(self.now, self.publisher.place(cell), cell, kind, op) {
             Some(result) => outcome(result),
-            None => self.to_key_of_cell(submission, cell, generation),
+            None => self.apply_to_key_of_cell(submission, cell, generation),
         }
     }
 
     /// To the key of a cell of which no place is known, or a wrong one. The next submission finds it.
     #[cold]
-    fn to_key_of_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
+    fn apply_to_key_of_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
         let mut key_of_cell = [0; MAX_KEY_BYTES];
         let Some((kind, hash, key)) = self.publisher.resolve(cell, generation, &mut key_of_cell) else {
             return Outcome::Refused(codes::STALE_CELL);
         };
-        let outcome = self.to_key(submission, kind, hash, key);
+        let outcome = self.apply_to_key(submission, kind, hash, key);
         if let (Ok(kind), Some(engine)) =
             (Kind::try_from(kind), self.shards.of_shard(shard_of(hash, self.shard_count)))
         {
@@ -82,7 +82,7 @@ impl Executor<'_> {
         outcome
     }
 
-    fn to_key(&mut self, submission: &Submission<'_>, kind: u8, hash: u64, key: &[u8]) -> Outcome {
+    fn apply_to_key(&mut self, submission: &Submission<'_>, kind: u8, hash: u64, key: &[u8]) -> Outcome {
         let Some((kind, op)) = operation(submission, kind) else {
             return Outcome::Refused(codes::NOT_SUPPORTED);
         };
