@@ -15,6 +15,9 @@ use rustix::io::write;
 use crate::error::Refusal;
 use crate::refusals::{Processed, Refusals};
 
+/// Writes between two looks for refusals: fewer than the smallest ring of refusals has entries.
+const COLLECT_EVERY: u64 = 16;
+
 /// Most failures that a ring can hold.
 const MAX_FAILURES: usize = 65_536;
 
@@ -47,9 +50,19 @@ impl Lane {
 
     /// Enqueues one operation and wakes the worker if it sleeps. On an error nothing was enqueued.
     pub fn submit(&mut self, submission: &Submission<'_>) -> Result<u64, SubmitError> {
-        // A worker stops serving a client whose completion ring is full: keep it empty.
-        self.collect_refusals();
-        let ticket = self.producer.submit(submission)?;
+        // A worker stops serving a client whose completion ring is full: it must not fill. But to look at each write would be
+        // to fetch a line, each time, that the worker writes in each of its turns.
+        if self.submitted.is_multiple_of(COLLECT_EVERY) {
+            self.collect_refusals();
+        }
+        let ticket = match self.producer.submit(submission) {
+            // The worker may be waiting for room for its refusals.
+            Err(SubmitError::RingFull) => {
+                self.collect_refusals();
+                return Err(SubmitError::RingFull);
+            }
+            result => result?,
+        };
         self.submitted = ticket.0;
         if let Some(wakeup) = &self.wakeup
             && self.producer.consumer_sleeps()
