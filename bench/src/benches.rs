@@ -1,8 +1,8 @@
 //! All benches in one place: the command line, `all`, the quick tests and the report are made from this table.
 
+use crate::etcd;
 use crate::heal;
 use crate::idle;
-use crate::etcd;
 use crate::measure::Effort;
 use crate::merge;
 use crate::ports;

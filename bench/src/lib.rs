@@ -26,6 +26,7 @@ pub mod engines;
 pub mod etcd;
 pub mod heal;
 pub mod idle;
+pub mod interrupt;
 pub mod machine;
 pub mod measure;
 pub mod median;

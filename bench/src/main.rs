@@ -7,6 +7,7 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use lattice_bench::benches::{BENCHES, Bench, find};
 use lattice_bench::etcd::claim;
+use lattice_bench::interrupt;
 use lattice_bench::machine;
 use lattice_bench::measure::Effort;
 use lattice_bench::page;
@@ -47,6 +48,7 @@ fn main() -> anyhow::Result<()> {
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let benches: Vec<&Bench> = find(&args.name).map_or(BENCHES.iter().collect(), |bench| vec![bench]);
+    interrupt::clean_up_on_interrupt()?;
     let machine = machine::describe();
     let mut reports = run_all(&benches, effort, args.runs.into(), |line| eprintln!("{line}"));
     for report in &mut reports {

@@ -11,7 +11,9 @@ use super::outage::Tally;
 use crate::budget::{Budget, Quantity};
 use crate::report::{Report, Row, ratio};
 use crate::series::{Series, Unit};
-use crate::table::amount;
+use crate::table;
+
+const BENCH: &str = "etcd";
 
 const VISIBLE: &str = "write -> visible on another host";
 const WATCHED: &str = "write -> a sleeping watcher on another host";
@@ -42,7 +44,7 @@ const READ_PROMISE: [&str; 2] = [
 /// All rows.
 pub(crate) fn report(ours: Figures, etcd: Figures, about: Value) -> Report {
     let mut report = Report::new(
-        "etcd",
+        BENCH,
         json!({
             "loop": "paced rows: open, 200 writes/s, latency from when a write was due; others: closed",
             "value_bytes": super::work::VALUE_BYTES,
@@ -115,9 +117,12 @@ fn counts(tally: &Tally) -> Value {
     })
 }
 
-/// The claim, line by line, and below it what it does not say by itself; empty if the bench was skipped.
+/// The claim, line by line, and below it what it does not say by itself; empty for other benches, and if this one was skipped.
 #[must_use]
 pub fn table(report: &Report) -> String {
+    if report.bench != BENCH || report.rows.is_empty() {
+        return String::new();
+    }
     let row = |name: &str| report.rows.iter().find(|row| row.name() == name);
     let mut text = String::new();
     // Writing to a String can't fail.
@@ -146,9 +151,6 @@ pub fn table(report: &Report) -> String {
         line("  accepted of offered; refused; not answered in 1 s", row(name).and_then(written));
     }
     line("joined again: until all are equal", row(EQUAL).and_then(silence));
-    if report.rows.is_empty() {
-        return String::new();
-    }
     text.push_str(NOTE);
     text
 }
@@ -159,17 +161,21 @@ const NOTE: &str = "  Not the same promise: an acknowledged write of etcd is fsy
 
 fn p99(row: &Row) -> Option<[String; 3]> {
     let (ours, etcd) = (row.series.numbers().p99, row.rivals.first()?.numbers().p99);
-    Some([amount(Unit::Ns, ours), amount(Unit::Ns, etcd), times(ratio(etcd, ours))])
+    Some([table::amount(Unit::Ns, ours), table::amount(Unit::Ns, etcd), times(etcd, ours)])
 }
 
 fn rate(row: &Row) -> Option<[String; 3]> {
     let (ours, etcd) = (row.series.rate_per_s(), row.rivals.first()?.rate_per_s());
-    Some([amount(Unit::Rate(""), ours), amount(Unit::Rate(""), etcd), times(ratio(ours, etcd))])
+    Some([table::amount(Unit::Rate(""), ours), table::amount(Unit::Rate(""), etcd), times(ours, etcd)])
 }
 
 fn silence(row: &Row) -> Option<[String; 3]> {
     let (ours, etcd) = (row.series.numbers().p50, row.rivals.first()?.numbers().p50);
-    Some([amount(Unit::Ns, ours), amount(Unit::Ns, etcd), times(ratio(etcd, ours))])
+    Some([table::amount(Unit::Ns, ours), table::amount(Unit::Ns, etcd), times(etcd, ours)])
+}
+
+fn times(better: f64, than: f64) -> String {
+    format!("{}x", table::times(ratio(better, than)))
 }
 
 fn written(row: &Row) -> Option<[String; 3]> {
@@ -184,10 +190,6 @@ fn written(row: &Row) -> Option<[String; 3]> {
         ))
     };
     Some([text(&row.setup["latticed_writes"])?, text(&row.setup["etcd_writes"])?, String::new()])
-}
-
-fn times(ratio: f64) -> String {
-    if ratio < 9.95 { format!("{ratio:.1}x") } else { format!("{ratio:.0}x") }
 }
 
 #[cfg(test)]
@@ -255,7 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn another_bench_claims_nothing() {
+        let mut report = Report::new("read", json!({}));
+        report.push(Row::new(series(1.0, 1.0)));
+        assert_eq!(table(&report), "");
+    }
+
+    #[test]
     fn a_skipped_bench_claims_nothing() {
-        assert_eq!(table(&Report::skipped("etcd", "not installed")), "");
+        assert_eq!(table(&Report::skipped(BENCH, "not installed")), "");
     }
 }

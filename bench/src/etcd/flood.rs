@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 use lattice_client::{Client, Counter, Error, Register, Ticket};
 use lattice_cluster::Cluster;
 
-use super::ours::{PATIENCE, client};
+use super::ours::{PATIENCE, client, wait};
 use super::work::{KEYS, decode, encode};
 use crate::series::{Series, Unit};
 
@@ -45,7 +45,7 @@ pub fn under_way(cluster: &Cluster, writes: usize, duration: Duration) -> Result
         if waiting.len() == writes
             && let Some((ticket, began)) = waiting.pop_front()
         {
-            application.client.wait(ticket, PATIENCE)?;
+            wait(&application.client, ticket)?;
             series.record_duration(began.elapsed());
         }
         let began = Instant::now();

@@ -22,7 +22,6 @@ use anyhow::{Context, Result, ensure};
 use lattice_cluster::network::Network;
 use lattice_cluster::process::Process;
 use lattice_cluster::{ClusterSpec, Fabric, Faults, HostPlan, wait};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::client::{EtcdClient, Status};
@@ -52,7 +51,6 @@ pub struct Members {
     plans: Vec<HostPlan>,
     program: PathBuf,
     disk: Disk,
-    scratch: TempDir,
 }
 
 impl Members {
@@ -61,19 +59,13 @@ impl Members {
     /// # Errors
     /// If the network can't be built or the members do not find each other.
     pub fn start(program: &Path, runtime: &Runtime) -> Result<Members> {
-        let scratch = tempfile::Builder::new().prefix("lattice-etcd-logs-").tempdir()?;
+        let disk = Disk::open()?;
         // Of the plans only names and addresses matter here.
         let plans =
-            ClusterSpec { fabric: Fabric::Bridge, ..ClusterSpec::default() }.write_plans(scratch.path())?;
+            ClusterSpec { fabric: Fabric::Bridge, ..ClusterSpec::default() }.write_plans(disk.path())?;
         let network = Network::build(Fabric::Bridge, &plans, Faults::NONE, 1)?;
-        let mut members = Members {
-            processes: Vec::new(),
-            network,
-            plans,
-            program: program.to_owned(),
-            disk: Disk::open()?,
-            scratch,
-        };
+        let mut members =
+            Members { processes: Vec::new(), network, plans, program: program.to_owned(), disk };
         for host in 0..members.hosts() {
             let process = members.spawn(host)?;
             members.processes.push(process);
@@ -186,6 +178,6 @@ impl Members {
         }
         command.args(["--initial-cluster", &initial_cluster.join(","), "--initial-cluster-state", "new"]);
         command.args(["--logger", "zap", "--log-level", "warn"]);
-        Process::spawn(&plan.name, command, self.scratch.path())
+        Process::spawn(&plan.name, command, self.disk.path())
     }
 }

@@ -29,8 +29,9 @@
 //! - **Latency, open loop**: 200 writes a second are due at fixed times, whatever becomes of the others, and latency counts from
 //!   when a write was *due* (coordinated omission corrected, see [`pace`]). etcd's writer speaks to the leader, on the leader's own
 //!   host: the shortest way there is. The watch is on another host.
-//! - **64 writes under way, closed loop**: etcd gets 64 writers on eight connections to its leader, its best case; ours is one application that
-//!   keeps 64 writes under way. Its rate counts until all three hosts have every last value ([`flood`]).
+//! - **64 writes under way, closed loop**: etcd gets 64 writers on eight connections to its leader, on the leader's host: its
+//!   best case. Ours is one application that keeps 64 writes under way; its rate counts until all three hosts have every last
+//!   value ([`flood`]).
 //! - **As offered**: how an application of ours writes in fact: it enqueues and does not wait. etcd has no such mode, so its
 //!   figure beside it is that of the 64 writers. Once as registers of 32 bytes, which is what etcd's put does; once as
 //!   increments of counters, for which etcd would have to read and compare first: its figure flatters it there.

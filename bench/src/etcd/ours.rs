@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lattice_client::{Client, Register};
+use lattice_client::{Client, Register, Ticket};
 use lattice_cluster::{Cluster, ClusterSpec, Fabric, IdleChoice, PortChoice};
 
 use super::pace::Pace;
@@ -82,7 +82,7 @@ pub fn paced_writes(
             let mut acknowledged = Series::new("latticed", Unit::Ns).with_rate(f64::from(rate_per_s));
             for write in 0..pace.count() {
                 pace.wait(write);
-                written.set_wait(&encode(write + 1), PATIENCE)?;
+                wait(&here, written.set(&encode(write + 1))?)?;
                 acknowledged.record_duration(pace.late(write, Instant::now()));
             }
             anyhow::Ok(acknowledged)
@@ -134,6 +134,17 @@ pub fn reads(cluster: &Cluster, duration: Duration) -> Result<Measured> {
         ensure!(register.get_into(&mut bytes)?, "the key is not there");
         Ok(())
     })
+}
+
+/// Waits for a write by looking and offering the core: the daemon is on it, so to spin, as [`Client::wait`] does at first,
+/// would only hold it up.
+pub(crate) fn wait(client: &Client, ticket: Ticket) -> Result<()> {
+    let started = Instant::now();
+    while !client.poll(ticket)? {
+        ensure!(started.elapsed() < PATIENCE, "a write was not acknowledged");
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 fn wait_for(register: &Register, write: u64) -> Result<()> {

@@ -18,6 +18,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const LEAD: Duration = Duration::from_millis(20);
 /// How long before a write is due its writer begins to poll.
 const EARLY: Duration = Duration::from_micros(200);
+/// How long before a write is due its writer stops offering its core.
+const AT_ONCE: Duration = Duration::from_micros(20);
 
 /// A schedule.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +59,14 @@ impl Pace {
     /// Waits until a write is due.
     pub fn wait(&self, write: u64) {
         self.sleep(write);
-        while Instant::now() < self.due(write) {
-            std::thread::yield_now();
+        let due = self.due(write);
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            // A turn of the daemons on this core takes a few microseconds: the writer would be late by so much.
+            if left < AT_ONCE { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 

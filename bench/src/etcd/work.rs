@@ -5,9 +5,9 @@ use crate::series::Series;
 /// Bytes of a value. With its header it is one slot of our rings; to etcd the size makes no difference.
 pub const VALUE_BYTES: usize = 32;
 
-/// Keys of the throughput runs, written in turn: so many that no two writes under way are to the same one, which ours would
-/// merge into one.
-pub const KEYS: u64 = 10_000;
+/// Keys of an application in the throughput runs, written in turn: so many that no two writes under way are to the same one,
+/// which ours would merge into one.
+pub const KEYS: u64 = 4096;
 
 /// Both latencies of the same writes.
 pub struct Latencies {

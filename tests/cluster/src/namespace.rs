@@ -97,14 +97,23 @@ impl Drop for Namespace {
     }
 }
 
-/// Removes the namespaces of runs that were killed before they could: those whose pid is gone. Their processes are
-/// killed first, for they would keep the interfaces alive.
+/// Removes the namespaces of runs that were killed before they could: those whose pid is gone.
 pub fn remove_stale() {
+    remove(|owner| !Path::new("/proc").join(owner.to_string()).exists());
+}
+
+/// Removes the namespaces of this process: for one that is about to end without unwinding.
+pub fn remove_own() {
+    remove(|owner| owner == std::process::id());
+}
+
+/// Removes the namespaces of some owners. The processes in them are killed first, for they would keep the interfaces alive.
+fn remove(is_over: impl Fn(u32) -> bool) {
     let Ok(entries) = std::fs::read_dir(DIRECTORY) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(owner) = owner_pid(&name) else { continue };
-        if Path::new("/proc").join(owner.to_string()).exists() {
+        if !is_over(owner) {
             continue;
         }
         for pid in ip(&format!("netns pids {name}")).unwrap_or_default().split_ascii_whitespace() {
