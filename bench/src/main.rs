@@ -1,8 +1,8 @@
 //! `lattice-bench`: runs one bench, or all of them, and prints a table or JSON.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::ensure;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use lattice_bench::benches::{BENCHES, Bench, find};
@@ -38,13 +38,13 @@ fn names() -> Vec<&'static str> {
     BENCHES.iter().map(|bench| bench.name).chain(["all", "list"]).collect()
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     if args.name == "list" {
         for bench in BENCHES {
             println!("{:<12} {} (about {} s)", bench.name, bench.about, bench.full_s);
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let benches: Vec<&Bench> = find(&args.name).map_or(BENCHES.iter().collect(), |bench| vec![bench]);
@@ -70,6 +70,9 @@ fn main() -> anyhow::Result<()> {
     }
     let failed: Vec<&str> =
         reports.iter().filter(|report| report.failed.is_some()).map(|report| report.bench.as_str()).collect();
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    Ok(())
+    if !failed.is_empty() {
+        eprintln!("failed: {}", failed.join(", "));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -280,8 +280,8 @@ impl Set {
         Ok(members)
     }
 
-    /// Visits all members without allocating, in no order, with the guarantee of [`Set::members`]. If it fails, some members
-    /// may have been visited.
+    /// Visits all members, in no order, with the guarantee of [`Set::members`]. Allocates one buffer, for a part of the set at
+    /// a time, and nothing for each member. If it fails, some members may have been visited.
     ///
     /// # Errors
     /// As [`Register::get`].

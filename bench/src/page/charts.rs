@@ -59,7 +59,7 @@ fn tick(unit: Unit, value: f64) -> String {
 }
 
 /// Rows by a name, in the order of their first appearance.
-fn groups<'a>(rows: Vec<&'a Row>, name: impl Fn(&Row) -> String) -> Vec<(String, Vec<&'a Row>)> {
+fn groups(rows: Vec<&Row>, name: impl Fn(&Row) -> String) -> Vec<(String, Vec<&Row>)> {
     let mut groups: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows {
         let name = name(row);
@@ -71,11 +71,11 @@ fn groups<'a>(rows: Vec<&'a Row>, name: impl Fn(&Row) -> String) -> Vec<(String,
     groups
 }
 
-/// The parts of a row's name that its picture's name does not say already.
+/// The parts of a row's name that its picture's name does not say already; alone in its picture, it is just ours.
 fn label(row: &Row, chart: &str) -> String {
     let known: Vec<&str> = chart.split(", ").collect();
     let rest: Vec<&str> = row.name().split(", ").filter(|part| !known.contains(part)).collect();
-    if rest.is_empty() { row.name().to_owned() } else { rest.join(", ") }
+    if rest.is_empty() { "latticed".into() } else { rest.join(", ") }
 }
 
 /// The rows' series with their limits and rivals, each once.

@@ -17,6 +17,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::benches;
+use crate::etcd::claim;
 use crate::report::{Report, Row};
 use crate::series::Unit;
 use crate::table::{amount, times};
@@ -195,6 +196,11 @@ fn section(page: &mut String, report: &Report) {
         let _ = writeln!(page, "<div class=\"charts\">\n{}</div>", charts::figures(&report.rows).concat());
         numbers(page, &report.rows);
     }
+    let claim = claim::table(report);
+    if !claim.is_empty() {
+        let _ =
+            writeln!(page, "<h3>The claim</h3>\n<div class=\"scroll\"><pre>{}</pre></div>", escape(&claim));
+    }
     setup(page, report);
     page.push_str("</section>\n");
 }
@@ -208,7 +214,9 @@ fn numbers(page: &mut String, rows: &[Row]) {
     if has_runs {
         page.push_str("<th class=\"text\">p50 of all runs</th><th class=\"text\">p99 of all runs</th>");
     }
-    page.push_str("<th class=\"text\">budget</th></tr></thead><tbody>\n");
+    let has_budgets = rows.iter().any(|row| !row.budgets.is_empty());
+    page.push_str(if has_budgets { "<th class=\"text\">budget</th>" } else { "" });
+    page.push_str("</tr></thead><tbody>\n");
     for row in rows {
         let numbers = row.series.numbers();
         let value = |value: f64| amount(row.unit(), value);
@@ -234,12 +242,12 @@ fn numbers(page: &mut String, rows: &[Row]) {
             let judged = budget.judge(row);
             format!("{} {}", verdict(judged.met), escape(&judged.budget))
         });
-        let budgets = budgets.collect::<Vec<_>>().join("; ");
-        let _ = writeln!(
-            page,
-            "<tr><th scope=\"row\">{}</th>{cells}{spread}<td class=\"text budgets\">{budgets}</td></tr>",
-            escape(row.name())
-        );
+        let budgets = match has_budgets {
+            true => format!("<td class=\"text budgets\">{}</td>", budgets.collect::<Vec<_>>().join("; ")),
+            false => String::new(),
+        };
+        let _ =
+            writeln!(page, "<tr><th scope=\"row\">{}</th>{cells}{spread}{budgets}</tr>", escape(row.name()));
     }
     page.push_str("</tbody></table></div>\n");
 }

@@ -14,7 +14,7 @@ const HEIGHT: f64 = 330.0;
 /// Least distance between two labels at the right.
 const LABEL_STEP: f64 = 14.0;
 /// Labels longer than this would leave the picture.
-const LABEL_CHARS: usize = 24;
+const LABEL_CHARS: usize = 21;
 
 /// What a line or mark stands for; decides its colour and dashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
