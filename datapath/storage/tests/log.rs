@@ -126,6 +126,36 @@ fn a_full_log_can_be_flushed() {
     }
 }
 
+/// The tightest that it can be: the last record for which there was room is a longest one that just does not fit what is
+/// left of the lap, so that as much again is skipped.
+#[test]
+fn a_full_log_can_be_flushed_where_the_end_of_the_lap_is_skipped() {
+    let longest = lattice_wire::MAX_RECORD_BYTES;
+    for extra in (0..200).step_by(8) {
+        let begin_at = || {
+            let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+            let (mut log, handle, mut keeper) = begin(&CrashDisk::default(), runtime.path(), 1);
+            log.append(&record(1, 400));
+            log.append(&record(2, longest - 500 + extra));
+            cover_everything(&handle, &mut keeper);
+            (log, handle, keeper, runtime)
+        };
+        let (mut log, handle, ..) = begin_at();
+        let mut small = 0;
+        while handle.room() > 0 {
+            log.append(&[0; 8]);
+            small += 1;
+        }
+        let (mut log, handle, keeper, _runtime) = begin_at();
+        (1..small).for_each(|_| assert!(log.append(&[0; 8]) > 0));
+        assert_eq!(handle.room(), 1);
+        log.append(&record(3, longest));
+        assert!(!handle.is_overrun());
+        keeper.image().flush(true).unwrap();
+        assert_eq!(handle.durable(), handle.head());
+    }
+}
+
 #[test]
 fn without_room_the_oldest_go_and_nothing_is_claimed_durable_any_more() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
