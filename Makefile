@@ -50,6 +50,7 @@ test: deps bench-deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
+	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-storage --lib durable
 	cargo test --release -p lattice-model --test exhaustive -- --nocapture
 	@$(MAKE) --no-print-directory instructions sim zoo
 

@@ -175,6 +175,8 @@ pub(crate) struct Image {
     flushed: u64,
     /// The newest record before `flushed`.
     newest: Option<Dot>,
+    /// Whose the newest durable record is.
+    published: Option<ActorId>,
     /// Where the mark of the end is, if it is known to be anywhere.
     marked: Option<u64>,
     buffer: Vec<u8>,
@@ -212,6 +214,7 @@ impl Image {
             shared,
             flushed,
             newest: None,
+            published: None,
             marked: None,
             buffer: Vec::new(),
             failed: None,
@@ -245,13 +248,14 @@ impl Image {
             shared,
             flushed: durable,
             newest: None,
+            published: None,
             marked: None,
             buffer: Vec::new(),
             failed: None,
         };
         image.shared.ring.copy_out(tail, durable, &mut image.buffer);
         image.note_newest(tail);
-        image.shared.set_durable(durable, image.newest);
+        image.publish(durable);
         // Bytes that a process before wrote and never saw synced are written again.
         image.flush(true)?;
         Ok(image)
@@ -293,7 +297,7 @@ impl Image {
             self.header.synced = self.shared.ring.load(Word::Durable, Acquire);
             self.write_header()?;
             self.sync()?;
-            self.shared.set_durable(head, self.newest);
+            self.publish(head);
             self.shared.ring.store(Word::Generation, self.header.generation, Release);
             self.shared.set_ready(actor);
         }
@@ -313,6 +317,11 @@ impl Image {
         self.shared.ring.store(Word::Generation, self.header.generation, Release);
         self.shared.set_reusable(base.mark);
         Ok(())
+    }
+
+    fn publish(&mut self, durable: u64) {
+        let former = std::mem::replace(&mut self.published, self.newest.map(|dot| dot.actor));
+        self.shared.set_durable(durable, self.newest, former != self.published);
     }
 
     fn check(&self) -> Result<(), StorageError> {

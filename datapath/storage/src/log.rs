@@ -71,10 +71,10 @@ impl Shared {
         self.reusable.store(offset, Release);
     }
 
-    /// Everything up to `offset` is durable; its newest record is `newest`, if there is one in it.
-    pub(crate) fn set_durable(&self, offset: u64, newest: Option<Dot>) {
+    /// Everything up to `offset` is durable; its newest record is `newest`, if there is one in it, and `of_another` actor than before.
+    pub(crate) fn set_durable(&self, offset: u64, newest: Option<Dot>, of_another: bool) {
         if let Some(dot) = newest {
-            self.durable.set(dot);
+            self.durable.set(dot, of_another);
         }
         self.ring.store(Word::Durable, offset, Release);
     }
