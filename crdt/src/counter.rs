@@ -70,7 +70,7 @@ impl NarrowEntry {
     }
 
     /// The entry after a further add of `amount`, if it fits.
-    pub fn add(self, amount: i64) -> Option<Self> {
+    pub fn plus(self, amount: i64) -> Option<Self> {
         let magnitude = amount.unsigned_abs();
         if amount < 0 {
             Some(Self { decrements: self.decrements.checked_add(magnitude)?, ..self })
@@ -252,8 +252,8 @@ mod tests {
         assert_eq!((NarrowEntry::new(wide(most + 1, 0)), NarrowEntry::new(wide(0, most + 1))), (None, None));
         assert_eq!(narrow(5, 1).join(narrow(2, 7)), narrow(5, 7));
         assert_eq!(CounterEntry::from(narrow(5, 7)), wide(5, 1).join(wide(2, 7)));
-        assert_eq!((narrow(5, 1).add(2), narrow(5, 1).add(-2)), (Some(narrow(7, 1)), Some(narrow(5, 3))));
-        assert_eq!((narrow(u64::MAX, 0).add(1), narrow(0, u64::MAX).add(i64::MIN)), (None, None));
+        assert_eq!((narrow(5, 1).plus(2), narrow(5, 1).plus(-2)), (Some(narrow(7, 1)), Some(narrow(5, 3))));
+        assert_eq!((narrow(u64::MAX, 0).plus(1), narrow(0, u64::MAX).plus(i64::MIN)), (None, None));
     }
 
     #[test]

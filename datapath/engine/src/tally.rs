@@ -75,7 +75,7 @@ impl Tally {
     pub(crate) fn add(&mut self, who: Who, amount: i64) -> Option<Change> {
         let slot = self.slot_mut(who)?;
         let old = slot.entry;
-        slot.entry = old.add(amount)?;
+        slot.entry = old.plus(amount)?;
         Some((old, slot.entry))
     }
 

@@ -122,8 +122,11 @@ fn duplicates_and_records_inside_a_sync_define() {
     assert_eq!(stage.engine.vector().contiguous(puppet(0)), 14);
 }
 
+/// How a record names its key: the alias that it has or defines, and the key if it is there.
+type Named = (Option<u32>, Vec<u8>);
+
 /// Frames of the engine to the puppet in slot 0: where each begins, and how it names keys.
-fn names(sent: &Sent) -> Vec<(u64, Vec<(Option<u32>, Vec<u8>)>)> {
+fn names(sent: &Sent) -> Vec<(u64, Vec<Named>)> {
     let frames = sent.iter().filter(|(slot, header, _)| *slot == 0 && header.frame_type == FrameType::Data);
     let name = |delta: &Delta<'_>| match delta.name {
         Name::Key(key) => (None, key.to_vec()),
@@ -145,7 +148,7 @@ fn acknowledge(stage: &mut Stage, contiguous: u64, ranges: &[SeqRange]) {
     stage.play(header, |frame| Ack::new(OWN, contiguous, ranges).encode(frame).unwrap()).unwrap();
 }
 
-const DEFINED: fn(u32, &[u8]) -> (Option<u32>, Vec<u8>) = |alias, key| (Some(alias), key.to_vec());
+const DEFINED: fn(u32, &[u8]) -> Named = |alias, key| (Some(alias), key.to_vec());
 
 #[test]
 fn an_alias_is_used_once_its_definition_is_acknowledged() {
