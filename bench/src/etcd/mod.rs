@@ -38,6 +38,8 @@
 //! - **Reads**: etcd's from a follower, serializable (it answers from what it has), which promises what ours do.
 //! - **Who sleeps**: etcd and its clients sleep when they have nothing to do; our daemons poll, yielding (`idle = "yield"`), as does the
 //!   reader, except in the row that says otherwise. So etcd's figures contain the wake-ups of sleeping cores and most of ours do not.
+//!   Run it on a machine that does nothing else: a program that needs the core gets a whole time slice of milliseconds from
+//!   one that yields, while a sleeper that wakes up goes first. Beside a compiler our latencies lose all their advantage.
 //! - **Faults**: see [`fault`].
 //!
 //! The client of etcd is gRPC over HTTP/2 with kept connections ([`grpc`]), one thread. Its port is a plain socket inside the
