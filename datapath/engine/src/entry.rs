@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   0    hash, generation, cell, alias, flags
-//!   32   value: a tally in place, anything else in a box of its own
+//!   24   value: a tally in place, its first actor's slot in this line; anything else in a box of its own
 //!   104  key: up to 22 bytes in place
 //! ```
 
