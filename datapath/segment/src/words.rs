@@ -58,8 +58,12 @@ pub fn prefetch(word: &AtomicU64) {
 #[inline]
 pub fn store_bytes(to: &[AtomicU64], bytes: &[u8]) -> bool {
     let Some(to) = to.get(..words_for(bytes.len())) else { return false };
-    for (index, word) in to.iter().enumerate() {
-        word.store(word_of(bytes, index), Relaxed);
+    let (whole, rest) = bytes.as_chunks();
+    for (word, bytes) in to.iter().zip(whole) {
+        word.store(u64::from_le_bytes(*bytes), Relaxed);
+    }
+    if let Some(last) = to.get(whole.len()) {
+        last.store(short_word(rest), Relaxed);
     }
     true
 }
