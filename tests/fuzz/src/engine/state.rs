@@ -175,9 +175,16 @@ impl State {
         for ((kind, key), value) in &self.keys {
             let base = mix(xxh64(key, 0), *kind as u64);
             for (actor, (up, down)) in value.counter.iter().filter(|(_, sums)| **sums != (0, 0)) {
-                let atom = mix(mix(base, actor.as_u64()), *up as u64) ^ ((up >> 64) as u64);
-                let atom = mix(atom, *down as u64) ^ ((down >> 64) as u64).rotate_left(17);
-                sum = sum.wrapping_add(atom);
+                let place = mix(xxh64(key, 0) ^ *kind as u64, actor.as_u64()) | 1;
+                let words = [
+                    (*up as u64, 1),
+                    (*down as u64, K[0]),
+                    ((up >> 64) as u64, K[1]),
+                    ((down >> 64) as u64, K[2]),
+                ];
+                let hash =
+                    words.iter().fold(0u64, |hash, (word, by)| hash.wrapping_add(word.wrapping_mul(*by)));
+                sum = sum.wrapping_add(place.wrapping_mul(hash));
             }
             if let Some((hlc, actor, bytes)) = &value.register {
                 let stamp = mix(mix(base, hlc.as_u64()), actor.as_u64());
