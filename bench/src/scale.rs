@@ -55,6 +55,7 @@ pub fn run(effort: Effort) -> anyhow::Result<Report> {
     for actors in effort.pick(vec![2_u32, 4, 16, 64, 256], vec![2, 8]) {
         let mut counters = Counters::new(1, 100)?;
         // One host in so many epochs; every one of them has written every key.
+        counters.write_all(0)?;
         for epoch in 1..actors {
             counters.engines.begin_epoch(0, 1000 + epoch)?;
             counters.write_all(0)?;
