@@ -112,7 +112,7 @@ fn wait(is_done: impl Fn() -> bool) {
     let mut looks = 0_u32;
     while !is_done() {
         looks += 1;
-        if looks % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if looks.is_multiple_of(SPINS) { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }
 
@@ -161,7 +161,7 @@ pub fn push(duration: Duration) -> Result<(Series, Series)> {
         wait(|| ring.taken() == position);
     }
     let single = measure("bare ring push", duration / 2, || {
-        if position % BURST == 0 {
+        if position.is_multiple_of(BURST) {
             wait(|| ring.taken() == position);
         }
         ring.push(position, position);

@@ -224,18 +224,7 @@ impl Write {
         open_loop(self.name, duration, rate_per_s, || {
             written += 1;
             key.write(written)?;
-            let started = Instant::now();
-            let mut looks = 0_u32;
-            while !key.is_seen(written)? {
-                std::hint::spin_loop();
-                looks = looks.wrapping_add(1);
-                // A look at the clock now and then, for the daemon that died.
-                ensure!(
-                    looks % 65_536 != 0 || started.elapsed() < PATIENCE,
-                    "write {written} was never seen"
-                );
-            }
-            Ok(())
+            poll_until(|| key.is_seen(written))
         })
     }
 }
@@ -308,10 +297,10 @@ fn push_enqueue(report: &mut Report, client: &Client, duration: Duration) -> Res
         batch.record_ps(burst_started.elapsed().as_nanos() as u64 * 1000 / u64::from(BURST));
         client.barrier(PATIENCE)?;
     }
-    let mut since = 0;
+    let mut since = 0_u32;
     let single = measure("enqueue, one call", duration, || {
         since += 1;
-        if since % BURST == 0 {
+        if since.is_multiple_of(BURST) {
             client.barrier(PATIENCE)?;
         }
         Ok(counter.add(1)?)
@@ -370,7 +359,7 @@ fn full_speed(client: &Client, duration: Duration) -> Result<Series> {
             std::thread::yield_now();
         }
         slice += 1;
-        if slice % 64 != 0 {
+        if !slice.is_multiple_of(64) {
             continue;
         }
         let now = Instant::now();
