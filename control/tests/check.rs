@@ -45,7 +45,9 @@ fn every_mistake_is_told_at_once_and_the_exit_code_is_2() {
         let told = text(&output.stderr);
         for line in [
             format!("{path}:7: network.base_prot: there is no such key; did you mean `base_port`?"),
-            format!("{path}:8: network.port: is \"xpd\"; expected one of \"auto\", \"xdp\", \"xdp-generic\", \"udp\""),
+            format!(
+                "{path}:8: network.port: is \"xpd\"; expected one of \"auto\", \"xdp\", \"xdp-generic\", \"udp\""
+            ),
             format!("{path}:10: limits.max_keys: is 0; expected an integer from 1 to"),
             format!("{path}: 3 errors"),
         ] {

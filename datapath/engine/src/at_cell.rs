@@ -31,6 +31,13 @@ impl<L: LogStore> Engine<L> {
         self.keys.find(key_hash(key), kind, key).map_or(KeyPlace::UNKNOWN, KeyPlace)
     }
 
+    /// Begins to bring the keys at these places near, all at once, for operations on them that follow: what is not in the
+    /// processor's caches is then waited for once and not key by key.
+    #[inline]
+    pub fn approach(&self, places: impl Iterator<Item = KeyPlace>) {
+        self.keys.approach(places.map(|place| place.0));
+    }
+
     /// [`Engine::apply`] to the key of a cell, which the publisher gave it ([`crate::Publisher::open`]). `None`: the key of
     /// that cell is not at this place, and nothing was done.
     pub fn apply_at(

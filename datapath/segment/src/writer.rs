@@ -160,6 +160,14 @@ impl Writer {
         Some((meta.kind, cell[CELL_KEY_HASH].load(Relaxed)))
     }
 
+    /// The hash of the key of a cell, whichever generation it is; `None` if no such cell was made.
+    #[inline]
+    pub fn hash_of(&self, cell: u32) -> Option<u64> {
+        let cell = made(self.geometry.cell_section.part(self.mapping.words(), self.worker), cell)?;
+        // Relaxed: the writer reads its own stores.
+        Some(cell[CELL_KEY_HASH].load(Relaxed))
+    }
+
     /// What the cell of a handle is, its key copied to the front of `key`; `None` for a stale or invented handle.
     pub fn describe(
         &self,

@@ -12,7 +12,7 @@
 
 use crate::command::{ClientId, Event};
 use crate::status::LoopStats;
-use crate::submit::{Executor, Outcome};
+use crate::submit::{Executor, LOOK_AHEAD, Outcome};
 use crate::wakeup::Wakeup;
 use lattice_segment::{RingConsumer, RingFault, Verdict};
 use rustix::fd::{AsFd, OwnedFd};
@@ -40,6 +40,9 @@ pub enum ClientFault {
 /// Submissions taken at most from a client that leaves: as many as fill the largest ring. A client that goes on writing
 /// after it closed its connection can't stay for ever.
 const LEAVING_SUBMISSIONS: usize = 1 << 16;
+
+/// Submissions by handle from which looking ahead pays.
+const WORTH_LOOKING_AHEAD: usize = 4;
 
 /// How often a sleeping worker looks at rings that can't wake it, nanoseconds.
 const UNWATCHED_POLL_NS: u64 = 1_000_000;
@@ -82,7 +85,40 @@ impl Client {
             return Served::default();
         }
         let mut served = Served::default();
-        let polled = self.consumer.poll(budget_slots, &mut |submission| match executor.execute(submission) {
+        let mut left = budget_slots;
+        while left > 0 {
+            let slots = left.min(LOOK_AHEAD);
+            left -= slots;
+            self.look_ahead(slots, executor);
+            let before = served.submissions;
+            self.take(slots, executor, &mut served);
+            if served.submissions == before || served.postponed || served.fault.is_some() {
+                break;
+            }
+        }
+        self.incomplete |= served.submissions > 0;
+        self.stuck = self.claimed_pending && served.submissions == 0 && !served.postponed;
+        self.claimed_pending = self.stuck;
+        served
+    }
+
+    /// Brings near what the submissions in the next slots will need, if there are enough for that to pay.
+    fn look_ahead(&self, slots: usize, executor: &mut Executor<'_>) {
+        let (mut cells, mut count) = ([0; LOOK_AHEAD], 0);
+        self.consumer.glimpse(slots, &mut |cell| {
+            if let Some(place) = cells.get_mut(count) {
+                *place = cell;
+                count += 1;
+            }
+        });
+        if count >= WORTH_LOOKING_AHEAD {
+            executor.approach(&cells[..count]);
+        }
+    }
+
+    /// Takes the submissions in the next slots.
+    fn take(&mut self, slots: usize, executor: &mut Executor<'_>, served: &mut Served) {
+        let polled = self.consumer.poll(slots, &mut |submission| match executor.execute(submission) {
             Outcome::Applied => {
                 served.submissions += 1;
                 Verdict::Applied
@@ -104,10 +140,6 @@ impl Client {
         if let Err(fault) = polled {
             served.fault = Some(ClientFault::Ring(fault));
         }
-        self.incomplete |= served.submissions > 0;
-        self.stuck = self.claimed_pending && served.submissions == 0 && !served.postponed;
-        self.claimed_pending = self.stuck;
-        served
     }
 
     /// A leaving client goes when its ring is empty, or when it has had its share.

@@ -36,6 +36,12 @@ impl SegmentPublisher {
         self.writer.identify(cell, generation)
     }
 
+    /// The hash of a cell's key, whoever's it is by now.
+    #[inline]
+    pub(crate) fn glimpse(&self, cell: u32) -> Option<u64> {
+        self.writer.hash_of(cell)
+    }
+
     /// Where the engine keeps the key of a cell, as far as is known.
     #[inline]
     pub(crate) fn place(&self, cell: u32) -> KeyPlace {

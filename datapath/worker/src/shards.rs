@@ -67,6 +67,15 @@ impl Shards {
         Some(engine)
     }
 
+    /// The engine of a shard of this worker, to look at.
+    pub(crate) fn look_at(&self, shard: u16) -> Option<&Engine> {
+        if self.owner(shard) != self.index {
+            None
+        } else {
+            self.engines.get(usize::from(shard / self.workers))
+        }
+    }
+
     /// Publishes and logs what was applied and merged since the last time. Returns whether there was anything.
     pub(crate) fn commit(&mut self, now: Instant, publisher: &mut SegmentPublisher) -> bool {
         let mut any = false;

@@ -13,7 +13,7 @@ use crate::clients::ClientFault;
 use crate::publisher::SegmentPublisher;
 use crate::shards::Shards;
 use lattice_crdt::Kind;
-use lattice_engine::{Applied, Instant, LocalOp, OpError};
+use lattice_engine::{Applied, Instant, KeyPlace, LocalOp, OpError};
 use lattice_segment::layout::MAX_KEY_BYTES;
 use lattice_segment::{Submission, SubmitOp, Target, codes, key_hash, shard_of};
 
@@ -39,7 +39,29 @@ pub(crate) struct Executor<'a> {
     pub(crate) publisher: &'a mut SegmentPublisher,
 }
 
+/// Submissions that are looked at before the first of them is carried out.
+pub(crate) const LOOK_AHEAD: usize = 32;
+
 impl Executor<'_> {
+    /// Begins to bring near what submissions to these cells will need: their lines in the segment and in the table of places,
+    /// all at once, then the keys in the engines, all at once. One after the other they would be waited for one after the other.
+    /// The cells are a client's words: hints, which cost a look where they are wrong.
+    pub(crate) fn approach(&mut self, cells: &[u32]) {
+        let mut known = [(0, KeyPlace::UNKNOWN); LOOK_AHEAD];
+        let mut count = 0;
+        for &cell in cells.iter().take(LOOK_AHEAD) {
+            if let Some(hash) = self.publisher.glimpse(cell) {
+                known[count] = (shard_of(hash, self.shard_count), self.publisher.place(cell));
+                count += 1;
+            }
+        }
+        for (shard, place) in &known[..count] {
+            if let Some(engine) = self.shards.look_at(*shard) {
+                engine.approach(std::iter::once(*place));
+            }
+        }
+    }
+
     /// Carries out one submission.
     pub(crate) fn execute(&mut self, submission: &Submission<'_>) -> Outcome {
         match submission.target {

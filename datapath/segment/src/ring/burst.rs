@@ -104,6 +104,20 @@ fn take_burst(
     result
 }
 
+/// `RingConsumer::glimpse` on words.
+#[inline]
+pub fn glimpse(part: RingPart<'_>, state: &ConsumerState, slots: u64, cell: &mut dyn FnMut(u32)) {
+    let filled = submission::available(part, state.head).unwrap_or(0).min(slots);
+    let mut at = 0;
+    while at < filled {
+        let (slots, named) = submission::glimpse(part, state.head.wrapping_add(at));
+        if let Some(named) = named {
+            cell(named);
+        }
+        at += slots;
+    }
+}
+
 /// `RingConsumer::has_news` on words.
 #[inline]
 pub fn has_news(part: RingPart<'_>, state: &ConsumerState) -> bool {

@@ -40,6 +40,14 @@ impl RingConsumer {
         self.rings.part(self.worker).is_some_and(|part| burst::has_news(part, &self.state))
     }
 
+    /// Tells `cell` which cells the submissions in the next `slots` slots seem to name by handle: what the next poll will
+    /// need, as far as the client's words can be believed, which is not at all. Takes nothing, reports nothing.
+    pub fn glimpse(&self, slots: usize, cell: &mut dyn FnMut(u32)) {
+        if let Some(part) = self.rings.part(self.worker) {
+            burst::glimpse(part, &self.state, slots as u64, cell);
+        }
+    }
+
     /// Hands submissions to `apply`, of at most `budget_slots` slots together (one submission at least, so that a small
     /// budget cannot stall a long one); returns how many. A refusal by `apply` becomes a failure entry. Stops early
     /// when the client leaves no free failure entry, and at a submission that `apply` wants to see again: that one is not

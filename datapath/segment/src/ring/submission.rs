@@ -117,6 +117,16 @@ pub fn claimed_slots(part: RingPart<'_>, head: u64, available: u64) -> Result<(u
     Ok((header, slots))
 }
 
+/// What the submission at `head` seems to be: its slots, and the cell that it names by handle. Nothing is checked but that the
+/// walk goes on: a hint of what will be needed, for who takes the submission later and looks then.
+#[inline]
+pub fn glimpse(part: RingPart<'_>, head: u64) -> (u64, Option<u32>) {
+    let header = part.slot_word(head, 0).load(Relaxed);
+    let slots = (header >> 16 & 0xFF).max(1);
+    let is_by_handle = header >> 24 & 0xFF == 0;
+    (slots, is_by_handle.then(|| part.slot_word(head, 2).load(Relaxed) as u32))
+}
+
 /// A private copy of one submission's words. It means nothing until [`parse`](Self::parse) accepts it.
 #[derive(Clone)]
 pub struct CopiedOut {
