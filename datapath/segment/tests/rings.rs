@@ -317,3 +317,38 @@ fn two_threads_count_every_addition_once() {
         }
     });
 }
+
+/// A glimpse is a hint: it names the cells of what waits, and whatever a client writes, it ends and takes nothing.
+#[test]
+fn a_glimpse_names_the_cells_of_what_waits() {
+    let (fd, mut consumer, mut producer) = one();
+    let glimpse = |consumer: &RingConsumer, slots| {
+        let mut cells = Vec::new();
+        consumer.glimpse(slots, &mut |cell| cells.push(cell));
+        (consumer.waiting(), cells)
+    };
+    assert_eq!(glimpse(&consumer, 32), (0, vec![]));
+    let by_key = Submission {
+        op: SubmitOp::RegisterSet,
+        kind: 3,
+        target: Target::Key(b"a"),
+        amount: 0,
+        data: &[7; 200],
+    };
+    for submission in [addition(1), by_key, addition(2)] {
+        producer.submit(&submission).unwrap();
+    }
+    assert_eq!(glimpse(&consumer, 32), (6, vec![9, 9]));
+    assert_eq!(glimpse(&consumer, 1), (6, vec![9]));
+    assert_eq!(consumer.poll(64, &mut |_| Verdict::Applied), Ok(3));
+    assert_eq!(glimpse(&consumer, 32), (0, vec![]));
+    // No length, another cell, more slots than there are.
+    producer.submit(&addition(3)).unwrap();
+    let slot = SLOTS + 6 * 64;
+    poke(&fd, slot, 1 | 1 << 8);
+    poke(&fd, slot + 16, u64::MAX);
+    assert_eq!(glimpse(&consumer, 32), (1, vec![u32::MAX]));
+    poke(&fd, TAIL, u64::MAX);
+    assert_eq!(glimpse(&consumer, 32), (0, vec![]));
+    assert_eq!(consumer.taken(), 3);
+}

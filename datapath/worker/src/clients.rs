@@ -41,8 +41,8 @@ pub enum ClientFault {
 /// after it closed its connection can't stay for ever.
 const LEAVING_SUBMISSIONS: usize = 1 << 16;
 
-/// Submissions by handle from which looking ahead pays.
-const WORTH_LOOKING_AHEAD: usize = 4;
+/// Filled slots from which looking ahead pays.
+const WORTH_LOOKING_AHEAD: u64 = 4;
 
 /// How often a sleeping worker looks at rings that can't wake it, nanoseconds.
 const UNWATCHED_POLL_NS: u64 = 1_000_000;
@@ -89,10 +89,13 @@ impl Client {
         while left > 0 {
             let slots = left.min(LOOK_AHEAD);
             left -= slots;
-            self.look_ahead(slots, executor);
+            if self.consumer.waiting() >= WORTH_LOOKING_AHEAD {
+                self.look_ahead(slots, executor);
+            }
             let before = served.submissions;
             self.take(slots, executor, &mut served);
-            if served.submissions == before || served.postponed || served.fault.is_some() {
+            let is_last = served.submissions == before || served.postponed || served.fault.is_some();
+            if is_last || !self.consumer.has_news() {
                 break;
             }
         }
@@ -102,7 +105,7 @@ impl Client {
         served
     }
 
-    /// Brings near what the submissions in the next slots will need, if there are enough for that to pay.
+    /// Brings near what the submissions in the next slots will need.
     fn look_ahead(&self, slots: usize, executor: &mut Executor<'_>) {
         let (mut cells, mut count) = ([0; LOOK_AHEAD], 0);
         self.consumer.glimpse(slots, &mut |cell| {
@@ -111,9 +114,7 @@ impl Client {
                 count += 1;
             }
         });
-        if count >= WORTH_LOOKING_AHEAD {
-            executor.approach(&cells[..count]);
-        }
+        executor.approach(&cells[..count]);
     }
 
     /// Takes the submissions in the next slots.

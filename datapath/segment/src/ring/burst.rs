@@ -104,10 +104,16 @@ fn take_burst(
     result
 }
 
+/// `RingConsumer::waiting` on words.
+#[inline]
+pub fn waiting(part: RingPart<'_>, state: &ConsumerState) -> u64 {
+    submission::available(part, state.head).unwrap_or(0)
+}
+
 /// `RingConsumer::glimpse` on words.
 #[inline]
 pub fn glimpse(part: RingPart<'_>, state: &ConsumerState, slots: u64, cell: &mut dyn FnMut(u32)) {
-    let filled = submission::available(part, state.head).unwrap_or(0).min(slots);
+    let filled = waiting(part, state).min(slots);
     let mut at = 0;
     while at < filled {
         let (slots, named) = submission::glimpse(part, state.head.wrapping_add(at));

@@ -40,6 +40,12 @@ impl RingConsumer {
         self.rings.part(self.worker).is_some_and(|part| burst::has_news(part, &self.state))
     }
 
+    /// Slots that the client says it has filled; 0 if what it says can't be.
+    #[inline]
+    pub fn waiting(&self) -> u64 {
+        self.rings.part(self.worker).map_or(0, |part| burst::waiting(part, &self.state))
+    }
+
     /// Tells `cell` which cells the submissions in the next `slots` slots seem to name by handle: what the next poll will
     /// need, as far as the client's words can be believed, which is not at all. Takes nothing, reports nothing.
     pub fn glimpse(&self, slots: usize, cell: &mut dyn FnMut(u32)) {
