@@ -130,7 +130,7 @@ fn each_failing_check_drops_and_counts_its_reason() {
         }
         drops(with_byte(0, b'X'), "bad_magic");
         drops(with_byte(1, b'X'), "bad_magic");
-        drops(with_byte(2, 2), "bad_version");
+        drops(with_byte(2, lattice_wire::VERSION + 1), "bad_version");
         for at in 4..8 {
             drops(with_byte(at, 0), "wrong_cluster");
         }

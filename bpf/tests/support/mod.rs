@@ -26,7 +26,7 @@ pub struct Packet {
 pub fn frame(payload_bytes: usize) -> Vec<u8> {
     let mut frame = vec![0u8; 64 + payload_bytes + 16];
     frame[0..2].copy_from_slice(b"LT");
-    frame[2] = 1;
+    frame[2] = lattice_wire::VERSION;
     frame[4..8].copy_from_slice(&CLUSTER_TAG.to_le_bytes());
     frame[14..16].copy_from_slice(&(payload_bytes as u16).to_le_bytes());
     frame
