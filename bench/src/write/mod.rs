@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lattice_client::{Client, Counter, Error};
 use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice};
+use rustix::thread::CpuSet;
 use serde_json::json;
 
 use crate::budget::{Budget, Quantity};
@@ -54,11 +55,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the daemon can't be started, or a write is refused or never seen.
 pub fn run(effort: Effort) -> Result<Report> {
-    // Where pinning is refused (a container's cpuset) the numbers are noisier, and the report says so.
-    let is_pinned = core_affinity::set_for_current(core_affinity::CoreId { id: APPLICATION_CORE });
+    let all_cores = rustix::thread::sched_getaffinity(None)?;
+    let is_pinned = pin();
     let each = effort.pick(Duration::from_millis(2_000), Duration::from_millis(50));
     let hop = hop::one_way(each)?;
-    let busy = Host::start(IdleChoice::Busy)?;
+    let busy = Host::start(IdleChoice::Busy, &all_cores)?;
     let mut report = Report::new(
         "write",
         json!({
@@ -96,7 +97,7 @@ pub fn run(effort: Effort) -> Result<Report> {
     );
     report.push(Row::new(full_speed(&busy.client, each)?).setup(json!({ "loop": "closed", "clients": 1 })));
     drop(busy);
-    let asleep = Host::start(IdleChoice::Sleep)?;
+    let asleep = Host::start(IdleChoice::Sleep, &all_cores)?;
     let series = WRITES[0].visible(&asleep.client, each, SLEEPING_RATE_PER_S)?;
     report.push(
         Row::new(series.named("counter, visible; daemon asleep").with_rate(SLEEPING_RATE_PER_S as f64))
@@ -105,6 +106,12 @@ pub fn run(effort: Effort) -> Result<Report> {
             .setup(json!({ "loop": "open", "writes_per_s": SLEEPING_RATE_PER_S, "daemon": "sleep" })),
     );
     Ok(report)
+}
+
+/// Gives the calling thread the application's core. Where that is refused (a container's cpuset) the numbers are noisier, and
+/// the report says so.
+fn pin() -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: APPLICATION_CORE })
 }
 
 /// A daemon without peers, and a client of it.
@@ -116,8 +123,10 @@ struct Host {
 }
 
 impl Host {
-    /// Starts it on AF_XDP, as in production; where that is not to be had, on UDP, whose poll is a system call.
-    fn start(idle: IdleChoice) -> Result<Host> {
+    /// Starts it on AF_XDP, as in production; where that is not to be had, on UDP, whose poll is a system call. A process may
+    /// use the cores of who starts it, so it is started by a thread that has all of them; that is pinned afterwards.
+    fn start(idle: IdleChoice, all_cores: &CpuSet) -> Result<Host> {
+        rustix::thread::sched_setaffinity(None, all_cores)?;
         let has_xdp = Environment::probe().obstacle().is_none();
         let (fabric, port) = match has_xdp {
             true => (Fabric::Bridge, PortChoice::Xdp),
@@ -125,6 +134,7 @@ impl Host {
         };
         let spec = ClusterSpec { hosts: 1, fabric, ports: vec![port], idle, ..ClusterSpec::default() };
         let cluster = Cluster::start(&spec)?;
+        pin();
         let host = cluster.hosts().first().context("a cluster without a host")?;
         let client = Client::connect(host.socket())?;
         Ok(Host { client, _cluster: cluster, port: if has_xdp { "AF_XDP" } else { "UDP" } })
