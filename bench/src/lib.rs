@@ -48,6 +48,7 @@ pub mod report;
 pub mod runner;
 pub mod scale;
 pub mod series;
+pub mod stalls;
 pub mod table;
 pub mod throughput;
 pub mod visible;

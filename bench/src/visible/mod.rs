@@ -30,7 +30,8 @@
 //! | daemons sleep | `sleep` | as above |
 //! | all sleep | `sleep` | the writer sleeps until a write is due, the reader in a watch |
 //!
-//! The stages ([`stages`]) say where the time goes when nobody waits for a core.
+//! The stages ([`stages`]) say where the time goes when nobody waits for a core. Two last rows say what the machine takes from
+//! a thread that only polls ([`stalls`](crate::stalls)), before the rows and after them: no tail can be shorter.
 
 mod probe;
 mod schedule;
@@ -48,6 +49,7 @@ use crate::measure::Effort;
 use crate::raw::{self, Line, PortKind};
 use crate::report::{Report, Row};
 use crate::series::Series;
+use crate::stalls;
 
 pub use probe::probe_writes;
 pub use schedule::{Waiting, Writes, watch_writes};
@@ -57,6 +59,9 @@ const SLOW_PER_S: u64 = 2_000;
 /// Writes a second of one row: fast enough that caches remember, slow enough that each write travels alone.
 const FAST_PER_S: u64 = 20_000;
 
+/// The cores that everything here runs on.
+const CORES: [usize; 2] = [0, 1];
+
 /// Runs the limits, all rows, and the stages.
 ///
 /// # Errors
@@ -65,6 +70,7 @@ pub fn run(effort: Effort) -> Result<Report> {
     if let Some(obstacle) = Environment::probe().obstacle() {
         return Ok(Report::skipped("visible", obstacle));
     }
+    let stalls_before = stalls::measure(&CORES, effort)?;
     let flat_out = raw_one_way(Duration::ZERO, effort)?.named("raw one-way, back to back");
     let limits = [limit(FAST_PER_S, effort)?, limit(SLOW_PER_S, effort)?];
     let mut report = Report::new("visible", setup());
@@ -90,6 +96,10 @@ pub fn run(effort: Effort) -> Result<Report> {
         report.push(Row::new(series).chart("stages of one write"));
     }
     report.push(Row::new(flat_out));
+    for (mut stalls, after) in stalls_before.into_iter().zip(stalls::measure(&CORES, effort)?) {
+        stalls.add(&after);
+        report.push(Row::new(stalls).chart("what the machine takes from a polling thread"));
+    }
     Ok(report)
 }
 
