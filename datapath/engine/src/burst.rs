@@ -42,6 +42,8 @@ pub(crate) struct Burst {
     bytes: Vec<u8>,
     dots: Vec<Dot>,
     capacity: usize,
+    /// Records that this burst may have: the capacity, or less where the log has no room for so many.
+    limit: usize,
 }
 
 impl Burst {
@@ -51,11 +53,17 @@ impl Burst {
             bytes: Vec::with_capacity(capacity * 64),
             dots: Vec::with_capacity(capacity * 2),
             capacity,
+            limit: capacity,
         }
     }
 
     pub(crate) fn room(&self) -> usize {
-        self.capacity - self.records.len()
+        self.limit.saturating_sub(self.records.len())
+    }
+
+    /// Takes no more records than the log has room for.
+    pub(crate) fn limit_to(&mut self, log_room: usize) {
+        self.limit = self.capacity.min(log_room);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -92,10 +100,12 @@ impl Burst {
         self.bytes.len()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Begins anew, with as many records as the log has room for.
+    pub(crate) fn clear(&mut self, log_room: usize) {
         self.records.clear();
         self.bytes.clear();
         self.dots.clear();
+        self.limit_to(log_room);
     }
 }
 
@@ -115,9 +125,20 @@ mod tests {
         assert_eq!((burst.dots(one), burst.dots(two)), (&[dot(1)][..], &[dot(2), dot(3)][..]));
         assert_eq!((burst.push(8, Waiting::Counter), burst.push(9, Waiting::Counter)), (0, 1));
         assert_eq!((burst.room(), burst.is_empty(), burst.kept_bytes()), (0, false, 11));
-        burst.clear();
+        burst.clear(usize::MAX);
         assert_eq!((burst.room(), burst.is_empty(), burst.kept_bytes()), (2, true, 0));
         let span = burst.keep_dots(&[dot(4)]);
         assert_eq!(burst.dots(span), [dot(4)]);
+    }
+
+    #[test]
+    fn a_burst_is_no_longer_than_the_log_has_room_for() {
+        let mut burst = Burst::new(100);
+        let mut room_with = |log_room| {
+            burst.clear(log_room);
+            burst.push(1, Waiting::Counter);
+            burst.room()
+        };
+        assert_eq!([usize::MAX, 100, 50, 2, 0].map(&mut room_with), [99, 99, 49, 1, 0]);
     }
 }

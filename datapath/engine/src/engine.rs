@@ -79,13 +79,24 @@ impl Engine<MemoryLog> {
     /// # Errors
     /// [`EngineConfigError`] when the configuration contradicts itself.
     pub fn new(config: EngineConfig, now: Instant) -> Result<Self, EngineConfigError> {
-        check(&config)?;
-        let log = MemoryLog::new(config.limits.log_bytes, config.limits.log_records);
-        Self::with_log(config, log, now)
+        Self::in_memory(config, now)
     }
 }
 
 impl<L: LogStore> Engine<L> {
+    /// As [`Engine::new`], for whoever has engines of several kinds of logs.
+    ///
+    /// # Errors
+    /// [`EngineConfigError`] when the configuration contradicts itself.
+    pub fn in_memory(config: EngineConfig, now: Instant) -> Result<Self, EngineConfigError>
+    where
+        L: From<MemoryLog>,
+    {
+        check(&config)?;
+        let log = MemoryLog::new(config.limits.log_bytes, config.limits.log_records);
+        Self::with_log(config, log.into(), now)
+    }
+
     /// An empty engine over an empty log of the caller's.
     ///
     /// # Errors
@@ -98,6 +109,8 @@ impl<L: LogStore> Engine<L> {
             max_ranges_per_actor: limits.max_ranges_per_actor,
         });
         let mut random = Random::new(config.random_seed ^ u64::from(config.shard).rotate_left(40));
+        let mut burst = Burst::new(limits.max_burst_ops);
+        burst.limit_to(log.room());
         Ok(Self {
             keys: Keys::new(limits.max_keys),
             durable: vector.clone(),
@@ -108,7 +121,7 @@ impl<L: LogStore> Engine<L> {
             names_of_log: NamesOfLog::new(limits.log_records),
             aliases_given: 0,
             next_seq: 0,
-            burst: Burst::new(limits.max_burst_ops),
+            burst,
             lanes: config.peers.iter().map(|&node| Lane::new(node, limits)).collect(),
             incoming: None,
             outgoing: Vec::new(),
@@ -154,6 +167,11 @@ impl<L: LogStore> Engine<L> {
         self.next_seq
     }
 
+    /// The log of own operations: everything up to its last seq is logged.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
     /// Digest of the state: equal states have equal digests.
     pub fn state_digest(&self) -> u64 {
         self.keys.state_digest()
@@ -193,6 +211,9 @@ impl<L: LogStore> Engine<L> {
             unacknowledged_seqs: self.next_seq - lane.sender.acked().min(self.next_seq),
             converged: up && same,
             smoothed_rtt_ns: lane.sender.smoothed_rtt_ns(),
+            silent_ns: lane.last_heard_ns.map(|heard_ns| now.monotonic_ns.saturating_sub(heard_ns)),
+            holds_back: lane.holds_back,
+            forgotten: lane.forgotten,
         })
     }
 
@@ -411,7 +432,7 @@ pub(crate) fn sources(config: &EngineConfig) -> usize {
 
 /// Records that one operation may take: an element has at most a dot of each actor, and what does not fit beside the
 /// element in one record goes into records before it.
-const MIN_BURST_OPS: usize = 8;
+pub(crate) const MIN_BURST_OPS: usize = 8;
 /// A key remembers its record in the burst in 16 bits.
 const MAX_BURST_OPS: usize = u16::MAX as usize - 1;
 const _: () = assert!(MIN_BURST_OPS > MAX_ACTORS.div_ceil(MAX_DOTS_PER_RECORD) + 1);

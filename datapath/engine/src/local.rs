@@ -9,7 +9,7 @@
 
 use crate::burst::Waiting;
 use crate::config::Instant;
-use crate::engine::Engine;
+use crate::engine::{Engine, MIN_BURST_OPS};
 use crate::keys::{Position, key_hash};
 use crate::log::LogStore;
 use crate::ops::{Applied, LocalOp, OpError};
@@ -65,12 +65,12 @@ impl<L: LogStore> Engine<L> {
     }
 
     /// Checks what holds for every key.
-    pub(crate) fn check_ready(&self, op: LocalOp<'_>) -> Result<(), OpError> {
+    pub(crate) fn check_ready(&mut self, op: LocalOp<'_>) -> Result<(), OpError> {
         if self.epoch_is_over {
             return Err(OpError::EpochOver);
         }
-        if self.burst.room() == 0 || self.burst.kept_bytes() > MAX_BURST_BYTES {
-            return Err(OpError::Backpressure);
+        if self.burst.room() < MIN_BURST_OPS || self.burst.kept_bytes() > MAX_BURST_BYTES {
+            self.look_for_room()?;
         }
         if matches!(op, LocalOp::RegisterSet(_)) {
             let ahead_ns = self.clock_ahead_ns();
@@ -79,6 +79,22 @@ impl<L: LogStore> Engine<L> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for a record at all. The log may have got some since the last burst ended.
+    #[cold]
+    fn look_for_room(&mut self) -> Result<(), OpError> {
+        if self.burst.is_empty() {
+            self.burst.limit_to(self.log.room());
+        }
+        let fits = self.burst.room() > 0 && self.burst.kept_bytes() <= MAX_BURST_BYTES;
+        if fits { Ok(()) } else { Err(self.lacks_room()) }
+    }
+
+    /// What to say of an operation for whose records there is no room: a commit makes some, unless the log has none.
+    #[cold]
+    fn lacks_room(&self) -> OpError {
+        if self.burst.is_empty() { OpError::LogFull } else { OpError::Backpressure }
     }
 
     /// Carries out an operation whose checks are done.
@@ -220,7 +236,10 @@ impl<L: LogStore> Engine<L> {
         let seen = self.seen_dots.len();
         // What does not fit beside the element in one record is removed by records of its own first.
         let extra = seen.saturating_sub(MAX_DOTS_PER_RECORD).div_ceil(MAX_DOTS_PER_RECORD);
-        if self.burst.room() < extra + 1 || !self.may_take_out(self.seen_dots.iter().copied()) {
+        if self.burst.room() < extra + 1 {
+            return Err(self.lacks_room());
+        }
+        if !self.may_take_out(self.seen_dots.iter().copied()) {
             return Err(OpError::Backpressure);
         }
         let kept = self.burst.keep_bytes(element);
@@ -249,7 +268,10 @@ impl<L: LogStore> Engine<L> {
             return Ok(Applied { dot: None });
         }
         let records = seen.div_ceil(MAX_DOTS_PER_RECORD);
-        if self.burst.room() < records || !self.may_take_out(self.seen_dots.iter().copied()) {
+        if self.burst.room() < records {
+            return Err(self.lacks_room());
+        }
+        if !self.may_take_out(self.seen_dots.iter().copied()) {
             return Err(OpError::Backpressure);
         }
         let mut dot = None;
@@ -368,7 +390,7 @@ impl<L: LogStore> Engine<L> {
             self.names_of_log.note(seq, entry.alias);
             self.stats.records_logged += 1;
         }
-        self.burst.clear();
+        self.burst.clear(self.log.room());
         debug_assert_eq!(self.log.last_seq(), self.next_seq);
     }
 }

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Records are kept as they go onto the wire, so a frame is cut by copying. Appending never fails and never waits: it
-//! evicts, and a peer that still needed what was evicted gets a state sync. What can go wrong: a record longer than
-//! the whole ring, which [`crate::EngineConfig`] rules out when the engine is made.
+//! evicts, and a peer that still needed what was evicted gets a state sync. A log on storage may not evict what no durable
+//! snapshot covers: it says how much room there is ([`LogStore::room`]), and a burst takes no more operations than that. What
+//! can go wrong: a record longer than the whole ring, which [`crate::EngineConfig`] rules out when the engine is made.
 
 use lattice_crdt::ActorId;
 
@@ -26,6 +27,11 @@ pub trait LogStore {
     fn record(&self, seq: u64) -> Option<&[u8]>;
     /// Forgets all records and begins anew with seq 1, for the operations of `actor`.
     fn begin_epoch(&mut self, actor: ActorId);
+    /// Records of any size that can be appended now without giving up one that must be kept. A log that keeps nothing for
+    /// later has room for all.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
 }
 
 #[derive(Clone, Copy, Default)]

@@ -55,6 +55,9 @@ pub enum OpError {
     /// then try again.
     #[error("too many operations in one burst")]
     Backpressure,
+    /// The log has no room: what it holds is in no durable snapshot yet, or its epoch is not durable yet. Try again.
+    #[error("the log is full of operations that no durable snapshot covers")]
+    LogFull,
     /// A peer knows operations of this epoch that this node does not: it came up from an old copy of its storage. The
     /// node takes a new epoch; try again.
     #[error("the epoch is over: a peer knows more of it than this node")]

@@ -247,6 +247,7 @@ impl<L: LogStore> Engine<L> {
         self.log_burst();
         (self.config.actor, self.config.session) = (actor, session);
         self.log.begin_epoch(actor);
+        self.burst.limit_to(self.log.room());
         self.names_of_log.clear();
         (self.next_seq, self.epoch_is_over) = (0, false);
         (self.incoming, self.snapshot) = (None, None);

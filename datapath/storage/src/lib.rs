@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `directory` | lock, identity, where everything lies |
 //! | `ring`, `record`, `log`, `durable` | the log in memory: mapping, format, the engine's [`LogStore`](lattice_engine::LogStore) |
+//! | `shard_log` | that one, or one that only is in memory: a worker's |
 //! | `image`, `flusher` | the log on disk: headers, syncs, policies |
 //! | `snapshot`, `feed`, `keeper` | snapshot files, the way to them, and what they mean for the log |
 //! | `start`, `recover` | what is left of the last run, whether its epoch goes on, and the engine from it |
@@ -69,8 +70,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A worker, each turn: takes operations only while [`LogHandle::room`] is at least what a burst may hold (0 while a new
-//! epoch is not durable yet); acknowledges `Durable` up to [`LogHandle::durable_seq`]; under [`SyncPolicy::Always`] wakes the
+//! An engine takes no more operations in a burst than its log has room for ([`LogHandle::room`]; 0 while a new epoch is not
+//! durable yet), and refuses them when there is none. A worker, each turn: acknowledges `Durable` up to [`LogHandle::durable_seq`]; under [`SyncPolicy::Always`] wakes the
 //! flusher when somebody waits. When a snapshot is due: [`LogHandle::head`], `begin_snapshot`, [`SnapshotFeed::begin`];
 //! then [`SnapshotFeed::slice`] for at most 50 µs a turn; then [`SnapshotFeed::end`]. On [`StorageEvent::SnapshotDurable`]
 //! it calls `snapshot_is_durable`.
@@ -101,6 +102,7 @@ mod log;
 mod record;
 mod recover;
 mod ring;
+mod shard_log;
 mod snapshot;
 mod start;
 
@@ -112,5 +114,6 @@ pub use flusher::{DEFAULT_INTERVAL, FlushWaker, Flusher, FlusherThread, SyncPoli
 pub use keeper::{ShardImage, ShardKeeper, SnapshotDone};
 pub use log::{FileLog, LogHandle, LogMark};
 pub use recover::Recovered;
+pub use shard_log::ShardLog;
 pub use snapshot::SnapshotReader;
 pub use start::{Attempt, OldRecord, ShardStart};

@@ -87,6 +87,18 @@ impl Shared {
         self.overrun.load(Acquire)
     }
 
+    /// See [`LogHandle::room`].
+    pub(crate) fn room(&self) -> usize {
+        let actor = self.ring.load(Word::Actor, Acquire);
+        if self.ready_actor.load(Acquire) != actor {
+            return 0;
+        }
+        let used = self.ring.load(Word::Head, Acquire).saturating_sub(self.reusable.load(Acquire));
+        // Once a lap, up to a record's length is skipped; and the image has a mark behind the newest record.
+        let free = self.ring.capacity_bytes().saturating_sub(used + MAX_STRIDE + END_MARK_BYTES);
+        (free / MAX_STRIDE) as usize
+    }
+
     pub(crate) fn actor(&self) -> ActorId {
         ActorId::from_u64(self.ring.load(Word::Actor, Acquire))
     }
@@ -100,15 +112,18 @@ impl LogHandle {
     /// Records of any size that can be appended now without giving up one that no durable snapshot covers. 0 as well
     /// while the present epoch is not yet durable: none of its dots may be given out then.
     pub fn room(&self) -> usize {
+        self.0.room()
+    }
+
+    /// Bytes that the log holds and no durable snapshot covers.
+    pub fn uncovered_bytes(&self) -> u64 {
         let shared = &*self.0;
-        let actor = shared.ring.load(Word::Actor, Acquire);
-        if shared.ready_actor.load(Acquire) != actor {
-            return 0;
-        }
-        let used = shared.ring.load(Word::Head, Acquire).saturating_sub(shared.reusable.load(Acquire));
-        // Once a lap, up to a record's length is skipped; and the image has a mark behind the newest record.
-        let free = shared.ring.capacity_bytes().saturating_sub(used + MAX_STRIDE + END_MARK_BYTES);
-        (free / MAX_STRIDE) as usize
+        shared.ring.load(Word::Head, Acquire).saturating_sub(shared.reusable.load(Acquire))
+    }
+
+    /// Bytes that the log has place for.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.0.ring.capacity_bytes()
     }
 
     /// The end of what has been appended.
@@ -302,6 +317,10 @@ impl LogStore for FileLog {
         let (_, len) = record::read_length_word(self.shared.ring.word_at(place + 8));
         // SAFETY: `put` alone stores to the ring's bytes, and needs `&mut self`, as there is one log for a ring.
         unsafe { self.shared.ring.bytes(place + RECORD_HEADER_BYTES as u64, len?) }
+    }
+
+    fn room(&self) -> usize {
+        self.shared.room()
     }
 
     fn begin_epoch(&mut self, actor: ActorId) {

@@ -15,12 +15,12 @@ use crate::keeper::ShardKeeper;
 use crate::log::{FileLog, LogHandle};
 use crate::start::{Attempt, ShardStart};
 use lattice_crdt::ActorId;
-use lattice_engine::{Engine, EngineConfig, Instant, RecoverError, Recovery};
+use lattice_engine::{Engine, EngineConfig, Instant, LogStore, RecoverError, Recovery};
 
 /// A shard that is ready to run.
-pub struct Recovered {
+pub struct Recovered<L = FileLog> {
     /// The engine, with everything that was left.
-    pub engine: Engine<FileLog>,
+    pub engine: Engine<L>,
     /// For asking its log from other threads.
     pub handle: LogHandle,
     /// What storage threads work on.
@@ -53,11 +53,26 @@ impl Directory {
         now: Instant,
         config: impl Fn(ActorId) -> EngineConfig,
     ) -> Result<Recovered, StorageError> {
+        self.recover_with(shard, fresh, now, config, |log| log)
+    }
+
+    /// As [`Directory::recover`], for an engine over another type of log, of which `wrap` makes one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recover_with<L: LogStore>(
+        &mut self,
+        shard: u16,
+        fresh: ActorId,
+        now: Instant,
+        config: impl Fn(ActorId) -> EngineConfig,
+        wrap: impl Fn(FileLog) -> L,
+    ) -> Result<Recovered<L>, StorageError> {
         let mut not_understood = Vec::new();
         for attempt in ATTEMPTS {
             let mut start = self.open_shard(shard, fresh, attempt)?;
             let config = config(start.actor);
-            match engine_of(&mut start, config, now) {
+            match engine_of(&mut start, config, now, &wrap) {
                 Ok(engine) => {
                     not_understood.append(&mut start.findings);
                     let (actor, continued, handle) = (start.actor, start.continued, start.handle());
@@ -103,9 +118,14 @@ impl From<StorageError> for Refused {
     }
 }
 
-fn engine_of(start: &mut ShardStart, config: EngineConfig, now: Instant) -> Result<Engine<FileLog>, Refused> {
+fn engine_of<L: LogStore>(
+    start: &mut ShardStart,
+    config: EngineConfig,
+    now: Instant,
+    wrap: &impl Fn(FileLog) -> L,
+) -> Result<Engine<L>, Refused> {
     let log = start.take_log().ok_or(Refused::NotUnderstood("the log was taken before".into()))?;
-    let mut recovery = Recovery::new(config, log, now)?;
+    let mut recovery = Recovery::new(config, wrap(log), now)?;
     if let Some(snapshot) = &mut start.snapshot {
         while let Some(frame) = snapshot.next_frame()? {
             recovery.snapshot_frame(frame)?;

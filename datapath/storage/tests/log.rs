@@ -2,13 +2,14 @@
 
 mod support;
 
-use lattice_engine::{LogStore, MemoryLog};
+use lattice_crdt::Kind;
+use lattice_engine::{Engine, LocalOp, LogStore, MemoryLog, OpError};
 use lattice_storage::{Attempt, Directory, FileLog, FindingKind, LogHandle, ShardKeeper, ShardStart};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use support::crash_disk::CrashDisk;
-use support::{Draw, LOG_BYTES, options};
+use support::{Draw, LOG_BYTES, NOW, View, config, options};
 
 fn open(disk: &CrashDisk, runtime: &Path, seed: u64) -> ShardStart {
     let mut salts = Draw(seed);
@@ -247,4 +248,48 @@ fn a_log_that_is_made_larger_or_smaller_keeps_what_is_in_it() {
     let odd = with_size(20_000).err().unwrap().to_string();
     assert!(odd.contains("a power of two is needed"), "{odd}");
     assert_eq!(with_size(8192).unwrap().old.len(), 100);
+}
+
+/// An engine takes no operation that the log has no room for, and goes on when a snapshot made some; in a new epoch only when
+/// that is durable.
+#[test]
+fn an_engine_takes_what_its_log_has_room_for() {
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let disk = CrashDisk::default();
+    let mut directory = {
+        let mut salts = Draw(1);
+        let options = options(Path::new("/data"), runtime.path(), 7);
+        Directory::open_on(Arc::new(disk), options, (1, 2), Box::new(move || salts.bits())).unwrap()
+    };
+    let recovered = directory.recover(0, Draw(1).epoch(), NOW, config).unwrap();
+    let (mut engine, handle, mut keeper) = (recovered.engine, recovered.handle, recovered.keeper);
+    let mut view = View::default();
+    let element = [7; 200];
+    let insert = |engine: &mut Engine<FileLog>, number: u32| {
+        let element = [&number.to_le_bytes()[..], &element].concat();
+        engine.apply(NOW, Kind::Set, b"set", LocalOp::SetInsert(&element)).map(|_| ())
+    };
+    let mut number = 0;
+    for round in 0..3 {
+        // Everything in one burst is stopped by a commit, which looks for room; then the log itself is full.
+        let mut commits = 0;
+        loop {
+            match insert(&mut engine, number) {
+                Ok(()) => number += 1,
+                Err(OpError::Backpressure) => {
+                    engine.commit(NOW, &mut view);
+                    commits += 1;
+                }
+                refused => break assert_eq!(refused, Err(OpError::LogFull)),
+            }
+        }
+        assert!(commits > 1 && engine.log().last_seq() == u64::from(number), "round {round}");
+        assert!(!handle.is_overrun() && handle.room() == 0);
+        assert_eq!(insert(&mut engine, number), Err(OpError::LogFull));
+        cover_everything(&handle, &mut keeper);
+    }
+    engine.begin_epoch(NOW, Draw(2).epoch(), 2).unwrap();
+    assert_eq!(insert(&mut engine, number), Err(OpError::LogFull), "the epoch is not durable");
+    keeper.image().flush(true).unwrap();
+    assert_eq!(insert(&mut engine, number), Ok(()));
 }
