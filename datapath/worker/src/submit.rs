@@ -155,7 +155,7 @@ fn code_of(error: OpError) -> u16 {
         OpError::WrongOperation => codes::NOT_SUPPORTED,
         OpError::CapacityExceeded => codes::CAPACITY_EXCEEDED,
         OpError::ClockSkew { .. } => codes::CLOCK_SKEW,
-        // Both are over in a moment, and the client's library tries again.
-        OpError::Backpressure | OpError::EpochOver => codes::LOG_FULL,
+        // All are over in a moment, and the client's library tries again.
+        OpError::Backpressure | OpError::LogFull | OpError::EpochOver => codes::LOG_FULL,
     }
 }
