@@ -260,6 +260,7 @@ impl Server {
                 let Some(found) = found else { return Verdict::Refused(codes::STALE_CELL) };
                 &buffer[..found.key_len]
             }
+            Target::Nothing => return Verdict::Refused(codes::NOT_SUPPORTED),
         };
         let hash = key_hash(key);
         assert_eq!(usize::from(worker_of(shard_of(hash, SHARDS), self.writers.len() as u16)), worker);
@@ -288,6 +289,7 @@ impl Server {
                 }
                 return Verdict::Applied;
             }
+            SubmitOp::Mark => return Verdict::Applied,
         }
         self.publish(kind, &key);
         Verdict::Applied

@@ -84,10 +84,11 @@ pub use error::{Full, OpenError, ReadError, SegmentError, Stale};
 #[cfg(not(loom))]
 pub use reader::{CellRef, Lookup, Reader, State};
 pub use ring::{
-    RingConfig, RingError, RingFault, Submission, SubmitError, SubmitOp, Target, Ticket, Verdict, codes,
+    AckTerms, Levels, RingConfig, RingError, RingFault, Submission, SubmitError, SubmitOp, Target, Ticket,
+    Verdict, Watermark, codes,
 };
 #[cfg(not(loom))]
-pub use ring::{RingConsumer, RingProducer, create_rings};
+pub use ring::{RingConsumer, RingProducer, RingWatcher, create_rings};
 #[cfg(not(loom))]
 pub use segment::{Segment, SegmentConfig};
 #[cfg(not(loom))]
@@ -124,6 +125,6 @@ pub fn monotonic_ns() -> u64 {
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn moved<T: Send>() {}
-    shared::<(Reader, Word)>();
+    shared::<(Reader, RingWatcher, Word)>();
     moved::<(Segment, Writer, ChangeCursor, RingConsumer, RingProducer)>();
 };

@@ -96,12 +96,22 @@ fn the_document_has_every_field_where_the_code_has_it() {
             submission_tail,
             completion_head,
             client_reserved,
+            awaiting,
+            awaiting_reserved,
             submission_head,
             applied,
             completion_tail,
             daemon_reserved,
             sleeping,
-            sleeping_reserved
+            sleeping_reserved,
+            told,
+            terms,
+            durable,
+            majority,
+            all,
+            levels_reserved,
+            merged,
+            durable_on
         ]
     );
     check!(tables, SubmissionLayout, size_of::<SubmissionLayout>(), [header, amount, cell]);
@@ -125,6 +135,8 @@ fn the_document_has_the_numbers_of_the_code() {
         format!("counters_per_worker | {COUNTERS_PER_WORKER} |"),
         format!("bit {} live", SET_ENTRY_LIVE.trailing_zeros()),
         format!("takes 1..={MAX_SUBMISSION_SLOTS} consecutive slots"),
+        format!("the lines ({} bytes)", LINES_WORDS * 8),
+        format!("`k` from 1 to {MAX_COUNTED_PEERS}"),
         format!(
             "{SECTION_HEARTBEATS} heartbeats, {SECTION_INDEX} index, {SECTION_CELLS} cells, {SECTION_EXTENTS} extents, \
              {SECTION_CHANGES} changes, {SECTION_COUNTERS} counters"

@@ -298,7 +298,7 @@ fn a_change_is_whole_or_an_overrun() {
 const SLOTS: usize = 2;
 const ENTRIES: usize = 2;
 
-fn ring_words() -> Arc<Vec<AtomicU64>> {
+pub(crate) fn ring_words() -> Arc<Vec<AtomicU64>> {
     let words =
         ring_layout::LINES_WORDS + SLOTS * ring_layout::SLOT_WORDS + ENTRIES * ring_layout::COMPLETION_WORDS;
     Arc::new(zeros(words))
@@ -464,6 +464,7 @@ fn no_submission_sleeps_in() {
     });
 }
 
+mod loom_levels;
 mod loom_order;
 mod loom_sets;
 #[cfg(feature = "zoo")]

@@ -67,6 +67,7 @@ impl Executor<'_> {
         match submission.target {
             Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
             Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
+            Target::Nothing => Outcome::Refused(codes::NOT_SUPPORTED),
         }
     }
 

@@ -15,9 +15,10 @@ use lattice_segment::layout::{KIND_COUNTER, KIND_SET, MAX_KEY_BYTES, MAX_REGISTE
 use lattice_segment::ring::burst::{self, ConsumerState};
 use lattice_segment::ring::completion;
 use lattice_segment::ring::layout::*;
+use lattice_segment::ring::levels::{self, Levels};
 use lattice_segment::ring::part::RingPart;
 use lattice_segment::ring::submission::{self, CopiedOut, ProducerState};
-use lattice_segment::{RingFault, Submission, SubmitError, SubmitOp, Target, Verdict};
+use lattice_segment::{RingFault, Submission, SubmitError, SubmitOp, Target, Verdict, Watermark};
 
 use crate::input::Input;
 
@@ -43,6 +44,7 @@ struct Ring {
     copy: CopiedOut,
     producer: ProducerState,
     failures_taken: u64,
+    told: Levels,
     model: Model,
 }
 
@@ -54,13 +56,18 @@ fn part(words: &[AtomicU64]) -> RingPart<'_> {
 fn slots_of(submission: &Submission<'_>) -> u64 {
     let key_len = match submission.target {
         Target::Key(key) => key.len(),
-        Target::Cell { .. } => 0,
+        Target::Cell { .. } | Target::Nothing => 0,
     };
     let words = SUBMISSION_HEADER_WORDS + key_len.div_ceil(8) + submission.data.len().div_ceil(8);
     words.div_ceil(SLOT_WORDS) as u64
 }
 
 fn check_submission(submission: &Submission<'_>) {
+    if submission.target == Target::Nothing {
+        let bits = submission.amount as u64;
+        assert_eq!(*submission, Submission::mark(bits & MARK_DISK != 0, bits & MARK_PEERS != 0));
+        return;
+    }
     assert!((KIND_COUNTER..=KIND_SET).contains(&submission.kind));
     assert!(submission.data.len() <= MAX_REGISTER_BYTES);
     if let Target::Key(key) = submission.target {
@@ -103,6 +110,7 @@ impl Ring {
             copy: CopiedOut::default(),
             producer: ProducerState::default(),
             failures_taken: 0,
+            told: Levels::default(),
             model: Model::default(),
         }
     }
@@ -122,7 +130,13 @@ impl Ring {
 
     /// The client uses its library, as it should.
     fn push(&mut self, input: &mut Input<'_>) {
-        let op = SubmitOp::from_number(1 + input.u8() % 7).expect("an operation");
+        let op = SubmitOp::from_number(1 + input.u8() % 8).expect("an operation");
+        if op == SubmitOp::Mark {
+            let mark = Submission::mark(true, false);
+            let pushed = submission::push(part(&self.words), &mut self.producer, &mark);
+            assert!(matches!(pushed, Ok(_) | Err(SubmitError::RingFull)));
+            return;
+        }
         let kind = input.u8();
         let target = match input.below(2) {
             0 => Target::Cell { cell: input.u32(), generation: input.u32() },
@@ -209,6 +223,23 @@ impl Ring {
         assert!(!burst::consumer_sleeps(part(&self.words)));
     }
 
+    /// Whatever the client stored meanwhile, the daemon tells what has grown, and nothing else.
+    fn tell(&mut self) {
+        let (before, done) = (self.told, self.model.applied);
+        let now = Levels { durable: done, majority: done / 2, all: done / 3, ..before };
+        levels::tell(part(&self.words), &mut self.told, &now);
+        let told = [
+            (DURABLE, before.durable, self.told.durable, now.durable),
+            (MAJORITY, before.majority, self.told.majority, now.majority),
+            (ALL, before.all, self.told.all, now.all),
+        ];
+        for (word, before, after, now) in told {
+            assert_eq!(after, before.max(now));
+            assert!(now <= before || self.line(word) == now);
+        }
+        let _ = (levels::terms(part(&self.words)), levels::watermark(part(&self.words), Watermark::All));
+    }
+
     fn take_failure(&mut self) {
         let before = self.failures_taken;
         let taken = completion::take(part(&self.words), &mut self.failures_taken);
@@ -227,7 +258,10 @@ pub fn ring(data: &[u8]) {
             0 => scribble(&ring.words, &mut input),
             1 => ring.offer(&mut input),
             2 => ring.push(&mut input),
-            3 => ring.complete(&mut shown),
+            3 => {
+                ring.complete(&mut shown);
+                ring.tell();
+            }
             4 => ring.sleep(),
             5 => ring.take_failure(),
             _ => ring.poll(&mut input),

@@ -6,9 +6,12 @@
 //! ```
 
 use super::burst::{self, ConsumerState};
+use super::layout::TOLD;
+use super::levels::{self, AckTerms, Levels};
 use super::shared::SharedRings;
 use super::submission::CopiedOut;
 use super::{RingFault, Submission, Verdict};
+use crate::futex;
 
 /// The daemon's end of one worker's ring pair. Everything in it is hostile input.
 #[derive(Debug)]
@@ -17,11 +20,19 @@ pub struct RingConsumer {
     worker: u16,
     state: ConsumerState,
     copy: Box<CopiedOut>,
+    /// What the client was last told.
+    told: Box<Levels>,
 }
 
 impl RingConsumer {
     pub(super) fn new(rings: SharedRings, worker: u16) -> RingConsumer {
-        RingConsumer { rings, worker, state: ConsumerState::default(), copy: Box::default() }
+        RingConsumer {
+            rings,
+            worker,
+            state: ConsumerState::default(),
+            copy: Box::default(),
+            told: Box::default(),
+        }
     }
 
     /// The worker that must poll this consumer.
@@ -71,6 +82,26 @@ impl RingConsumer {
     pub fn complete(&mut self) {
         if let Some(part) = self.rings.part(self.worker) {
             burst::complete(part, &mut self.state);
+        }
+    }
+
+    /// Says what acknowledgements there can be. Before the client's first submission is taken, and when it changes.
+    pub fn set_terms(&self, terms: AckTerms) {
+        if let Some(part) = self.rings.part(self.worker) {
+            levels::set_terms(part, terms);
+        }
+    }
+
+    /// Tells how far the client's submissions have got; watermarks never go back, whatever is said. True if somebody
+    /// sleeps until he is told: then [`wake_client`](Self::wake_client).
+    pub fn tell(&mut self, now: &Levels) -> bool {
+        self.rings.part(self.worker).is_some_and(|part| levels::tell(part, &mut self.told, now))
+    }
+
+    /// Wakes whoever sleeps until he is told something. A system call.
+    pub fn wake_client(&self) {
+        if let Some(part) = self.rings.part(self.worker) {
+            futex::wake_all(Some(part.line(TOLD)));
         }
     }
 

@@ -4,17 +4,20 @@
 //!   application                      sealed memfd                          worker
 //!   RingProducer::submit ──> [ submission ring, 64-byte slots ] ──> RingConsumer::poll ──> apply, publish
 //!   applied, take_failure <── [ applied count, failure entries ] <── RingConsumer::complete
+//!   watermark             <── [ durable, majority, all, merged ] <── RingConsumer::tell
 //! ```
 //!
 //! Each client has one pair of rings for each worker, so that no two threads ever write the same word and a client can
-//! only disturb itself. The daemon treats everything in the file as hostile. See `submission` and `completion` for the
-//! protocols, [`layout`] for the bytes.
+//! only disturb itself. The daemon treats everything in the file as hostile. See `submission`, `completion` and `levels`
+//! for the protocols, [`layout`] for the bytes.
 
 #[doc(hidden)]
 pub mod burst;
 #[doc(hidden)]
 pub mod completion;
 pub mod layout;
+#[doc(hidden)]
+pub mod levels;
 #[doc(hidden)]
 pub mod part;
 #[doc(hidden)]
@@ -28,6 +31,8 @@ mod geometry;
 mod producer;
 #[cfg(not(loom))]
 mod shared;
+#[cfg(not(loom))]
+mod watcher;
 
 #[cfg(not(loom))]
 pub use consumer::RingConsumer;
@@ -35,6 +40,10 @@ pub use consumer::RingConsumer;
 pub use producer::RingProducer;
 #[cfg(not(loom))]
 pub use shared::create_rings;
+#[cfg(not(loom))]
+pub use watcher::RingWatcher;
+
+pub use levels::{AckTerms, Levels, Watermark};
 
 use std::io;
 
@@ -87,6 +96,8 @@ pub enum SubmitOp {
     SetRemove = 6,
     /// Remove every element of a set.
     SetClear = 7,
+    /// Changes nothing: from here on the daemon tells how far this and all earlier submissions have got.
+    Mark = 8,
 }
 
 impl SubmitOp {
@@ -100,6 +111,7 @@ impl SubmitOp {
             5 => SubmitOp::SetInsert,
             6 => SubmitOp::SetRemove,
             7 => SubmitOp::SetClear,
+            8 => SubmitOp::Mark,
             _ => return None,
         })
     }
@@ -117,6 +129,8 @@ pub enum Target<'a> {
         /// Its generation.
         generation: u32,
     },
+    /// No key: a mark.
+    Nothing,
 }
 
 /// One operation.
@@ -124,14 +138,23 @@ pub enum Target<'a> {
 pub struct Submission<'a> {
     /// What to do.
     pub op: SubmitOp,
-    /// Kind of the key (1..=5).
+    /// Kind of the key (1..=5); of a mark 0.
     pub kind: u8,
     /// On what.
     pub target: Target<'a>,
-    /// Amount of a counter's addition, else 0.
+    /// Amount of a counter's addition, or the bits of a mark, else 0.
     pub amount: i64,
     /// Element or register value, else empty.
     pub data: &'a [u8],
+}
+
+impl Submission<'static> {
+    /// A mark: [`Watermark`]s are kept for it and everything before it. `disk` and `peers` say for which of them somebody
+    /// waits, so that they are asked to hurry; all watermarks are kept in any case.
+    pub fn mark(disk: bool, peers: bool) -> Self {
+        let bits = (u64::from(disk) * layout::MARK_DISK) | (u64::from(peers) * layout::MARK_PEERS);
+        Submission { op: SubmitOp::Mark, kind: 0, target: Target::Nothing, amount: bits as i64, data: &[] }
+    }
 }
 
 /// What became of a submission that was handed out.

@@ -25,7 +25,7 @@ impl<'a> RingPart<'a> {
         })
     }
 
-    /// A word of the two lines.
+    /// A word of the lines.
     #[inline]
     pub fn line(&self, word: usize) -> &'a AtomicU64 {
         &self.lines[word]

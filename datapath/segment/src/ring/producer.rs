@@ -1,7 +1,9 @@
 //! The client's end of a pair of rings.
 
+use super::levels::{self, AckTerms, Watermark};
 use super::shared::{self, SharedRings};
 use super::submission::{self, ProducerState};
+use super::watcher::RingWatcher;
 use super::{RingError, Submission, SubmitError, Ticket};
 use super::{burst, completion};
 use std::os::fd::AsFd;
@@ -47,6 +49,29 @@ impl RingProducer {
     #[inline]
     pub fn applied(&self) -> u64 {
         self.rings.part(self.worker).map_or(0, completion::applied)
+    }
+
+    /// How far submissions have got in some respect: those up to this one. Kept for submissions that a
+    /// [mark](Submission::mark) came after.
+    pub fn watermark(&self, of: Watermark) -> u64 {
+        self.rings.part(self.worker).map_or(0, |part| levels::watermark(part, of))
+    }
+
+    /// What acknowledgements there can be.
+    pub fn terms(&self) -> AckTerms {
+        self.rings.part(self.worker).map_or(AckTerms::NONE, levels::terms)
+    }
+
+    /// Asks the worker to wake those who sleep with a [`RingWatcher`], from here on or no more.
+    pub fn set_awaiting(&mut self, awaiting: bool) {
+        if let Some(part) = self.rings.part(self.worker) {
+            levels::set_awaiting(part, awaiting);
+        }
+    }
+
+    /// For threads that sleep until a watermark moves.
+    pub fn watcher(&self) -> RingWatcher {
+        RingWatcher::new(self.rings.clone(), self.worker)
     }
 
     /// Takes the oldest failure: its ticket and one of [`codes`](super::codes). Take them regularly: when no entry is

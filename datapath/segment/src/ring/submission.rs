@@ -13,8 +13,8 @@
 //! ([`RingFault`]), after which the client's connection is to be closed.
 
 use super::layout::{
-    MAX_SUBMISSION_SLOTS, MAX_SUBMISSION_WORDS, SLOT_WORDS, SUBMISSION_HEAD, SUBMISSION_HEADER_WORDS,
-    SUBMISSION_TAIL,
+    MARK_DISK, MARK_PEERS, MAX_SUBMISSION_SLOTS, MAX_SUBMISSION_WORDS, SLOT_WORDS, SUBMISSION_HEAD,
+    SUBMISSION_HEADER_WORDS, SUBMISSION_TAIL,
 };
 use super::part::RingPart;
 use super::{RingFault, Submission, SubmitError, SubmitOp, Target, Ticket};
@@ -46,6 +46,7 @@ pub fn push(
         Target::Key(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => return Err(SubmitError::BadKey),
         Target::Key(key) => (key, 0),
         Target::Cell { cell, generation } => (&[][..], u64::from(cell) | u64::from(generation) << 32),
+        Target::Nothing => (&[][..], 0),
     };
     if submission.data.len() > MAX_REGISTER_BYTES {
         return Err(SubmitError::TooLarge);
@@ -170,7 +171,7 @@ impl CopiedOut {
         }
         let op = SubmitOp::from_number(header as u8).ok_or(RingFault::BadOp)?;
         if !(KIND_COUNTER..=KIND_SET).contains(&kind) {
-            return Err(RingFault::BadOp);
+            return self.parse_mark();
         }
         let possible = key_len <= MAX_KEY_BYTES && data_len <= MAX_REGISTER_BYTES;
         if !possible || slots != slots_for(key_len, data_len) {
@@ -196,7 +197,25 @@ impl CopiedOut {
         };
         Ok(Submission { op, kind, target, amount: self.words[1] as i64, data })
     }
+
+    /// What has no kind of key is a mark, or nothing that there is.
+    #[cold]
+    fn parse_mark(&self) -> Result<Submission<'static>, RingFault> {
+        let [header, bits, cell, ..] = self.words;
+        if header != MARK_HEADER {
+            return Err(RingFault::BadOp);
+        }
+        if bits & !MARK_BITS != 0 || cell != 0 {
+            return Err(RingFault::BadReserved);
+        }
+        Ok(Submission::mark(bits & MARK_DISK != 0, bits & MARK_PEERS != 0))
+    }
 }
+
+/// Bits that a mark may have.
+const MARK_BITS: u64 = MARK_DISK | MARK_PEERS;
+/// The header of every mark: one slot, and nothing in it.
+const MARK_HEADER: u64 = SubmitOp::Mark as u64 | 1 << 16;
 
 /// Gives copied slots back to the client.
 #[inline]
