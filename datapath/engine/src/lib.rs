@@ -19,6 +19,7 @@
 #[macro_use]
 mod zoo;
 
+mod acks;
 mod actors;
 mod aliases;
 mod at_cell;
@@ -34,6 +35,7 @@ mod local;
 mod log;
 mod merge;
 mod ops;
+mod progress;
 mod publish;
 mod publisher;
 mod random;
@@ -53,6 +55,7 @@ pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, In
 pub use engine::Engine;
 pub use log::{LogStore, MemoryLog};
 pub use ops::{Applied, LocalOp, OpError};
+pub use progress::{SyncDirection, SyncStatus};
 pub use publisher::{Published, Publisher};
 pub use recovery::{LastRun, RecoverError, Recovery, ThisStart, continues_epoch};
 pub use stats::{DropReason, EngineStats, PeerStatus, WireDrops};
