@@ -211,6 +211,9 @@ impl<L: LogStore> Engine<L> {
             unacknowledged_seqs: self.next_seq - lane.sender.acked().min(self.next_seq),
             converged: up && same,
             smoothed_rtt_ns: lane.sender.smoothed_rtt_ns(),
+            silent_ns: lane.last_heard_ns.map(|heard_ns| now.monotonic_ns.saturating_sub(heard_ns)),
+            holds_back: lane.holds_back,
+            forgotten: lane.forgotten,
         })
     }
 

@@ -79,6 +79,8 @@ pub(crate) struct Lane {
     pub(crate) stable_part: Option<u8>,
     /// What the peer would still have after the worst restart, as it said in this session; contiguous seqs only.
     pub(crate) stable: VersionVector,
+    /// Empty keys, about, that can't be dropped because the peer would not have their last operations for good.
+    pub(crate) holds_back: u64,
     /// Contiguous seq of the peer's actor here, one and two periods of anti-entropy ago (oldest first): to see whether
     /// its lane moves.
     pub(crate) progress: [Option<u64>; 2],
@@ -122,6 +124,7 @@ impl Lane {
                 max_actors: limits.max_actors,
                 max_ranges_per_actor: limits.max_ranges_per_actor,
             }),
+            holds_back: 0,
             progress: [None; 2],
             differs_since_ns: None,
             last_sync_request: None,

@@ -16,6 +16,7 @@
 
 use crate::config::Storage;
 use crate::engine::Engine;
+use crate::entry::KeyEntry;
 use crate::gossip::vector_parts;
 use crate::keys::Position;
 use crate::log::LogStore;
@@ -101,9 +102,11 @@ impl<L: LogStore> Engine<L> {
     }
 
     fn drop_stable_keys(&mut self) {
-        for _ in 0..MAX_KEYS_PER_TICK.min(self.keys.maybe_empty_len()) {
+        let looks = MAX_KEYS_PER_TICK.min(self.keys.maybe_empty_len());
+        self.lanes.iter_mut().for_each(|lane| lane.holds_back = 0);
+        for _ in 0..looks {
             let Some(position) = self.keys.next_maybe_empty() else { break };
-            if self.may_drop(position) {
+            if self.is_idle(position) && self.is_stable(position) {
                 for touch in self.keys.drop_key(position) {
                     self.dropped.note(touch);
                 }
@@ -112,20 +115,40 @@ impl<L: LogStore> Engine<L> {
                 self.keys.keep_for_now(position);
             }
         }
+        // What was seen of some stands for all.
+        let left = self.keys.maybe_empty_len();
+        for lane in &mut self.lanes {
+            lane.holds_back = lane.holds_back * left as u64 / looks.max(1) as u64;
+        }
     }
 
-    fn may_drop(&self, position: Position) -> bool {
-        let Some(entry) = self.keys.get(position) else { return false };
-        let everywhere = |touch: Dot| {
-            let members = self.lanes.iter().filter(|lane| !lane.forgotten).map(|lane| &lane.stable);
-            members.chain([self.stable()]).all(|stable| touch.seq <= stable.contiguous(touch.actor))
-        };
-        entry.is_empty()
+    /// Whether the key is empty, and nothing refers to its position.
+    fn is_idle(&self, position: Position) -> bool {
+        self.keys.get(position).is_some_and(KeyEntry::is_empty)
             && !self.keys.is_in_use(position)
-            && entry.touches(self.keys.actors()).all(everywhere)
             && !self.deferred.holds(position)
             && !self.pre_removed.iter().any(|(_, at)| at.key == position)
             && !self.outgoing.iter().any(|sync| sync.is_inside(position))
+    }
+
+    /// Whether every member has the key's last operations for good. Notes those that have not.
+    fn is_stable(&mut self, position: Position) -> bool {
+        let Some(entry) = self.keys.get(position) else { return false };
+        let covers = |stable: &VersionVector| {
+            entry.touches(self.keys.actors()).all(|touch| touch.seq <= stable.contiguous(touch.actor))
+        };
+        let own = match self.config.storage {
+            Storage::Memory => &self.vector,
+            Storage::Durable => &self.durable,
+        };
+        let mut everywhere = covers(own);
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.forgotten) {
+            if !covers(&lane.stable) {
+                lane.holds_back += 1;
+                everywhere = false;
+            }
+        }
+        everywhere
     }
 
     /// Takes a node out of the members: nothing goes to it or is taken from it any more, and it no longer holds back

@@ -130,6 +130,8 @@ pub struct EngineStats {
     pub syncs_abandoned: u64,
     /// State syncs served to peers.
     pub syncs_served: u64,
+    /// Bytes of items sent in state syncs, each counted once.
+    pub sync_bytes_sent: u64,
     /// Full walks begun for peers: they came back from an older copy, or are new.
     pub full_walks: u64,
     /// Keys dropped because they were empty everywhere.
@@ -157,4 +159,10 @@ pub struct PeerStatus {
     pub converged: bool,
     /// Smoothed round trip, nanoseconds; 0 before the first sample.
     pub smoothed_rtt_ns: u64,
+    /// Time since it was last heard, nanoseconds; `None`: never.
+    pub silent_ns: Option<u64>,
+    /// Empty keys, about, that stay because this peer may not have their last operations for good.
+    pub holds_back: u64,
+    /// It is no member any more: nothing goes to it or comes from it.
+    pub forgotten: bool,
 }

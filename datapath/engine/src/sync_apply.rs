@@ -52,8 +52,8 @@ impl<L: LogStore> Engine<L> {
         .map_err(|_| DropReason::OutOfSequence)?;
         let Some(sync) = &mut self.incoming else { return Err(DropReason::Unexpected) };
         match (sync.stage, item) {
-            (Stage::Requested, &SyncItem::Begin { full_walk }) => {
-                (sync.stage, sync.full_walk) = (Stage::Vector, full_walk);
+            (Stage::Requested, &SyncItem::Begin { full_walk, keys }) => {
+                (sync.stage, sync.full_walk, sync.keys_of) = (Stage::Vector, full_walk, keys);
             }
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
                 sync.vector.cover_range(actor, SeqRange { first, last });
@@ -91,6 +91,7 @@ impl<L: LogStore> Engine<L> {
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
                 let position = self.keys.find_or_insert(key_hash(key), kind, key);
                 sync.named.insert(position);
+                sync.progress.keys += 1;
                 let dots = Vec::new();
                 sync.key = Some(OpenKey { position, kind, settled: None, element: None, dots });
             }

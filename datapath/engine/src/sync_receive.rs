@@ -5,6 +5,7 @@
 //!       │                          │                       │                │
 //!       └──────── silence, nonsense, a new session ────────┴────────────────┴──> abandoned: nothing is covered,
 //! ```                                                                              repair goes on
+//! (A peer that is merely silent is waited for, see `progress.rs`.)
 //!
 //! After a full walk, the sweep goes over the local keys, in slices: one that the walk did not name has no live dots at
 //! the sender.
@@ -21,6 +22,7 @@ use crate::engine::{Engine, PreRemovedAt};
 use crate::gossip::vector_parts;
 use crate::keys::Position;
 use crate::log::LogStore;
+use crate::progress::{Progress, SyncDirection, SyncStatus};
 use crate::stability::Dropped;
 use crate::stats::DropReason;
 use lattice_crdt::{Dot, Kind, VersionVector};
@@ -64,7 +66,9 @@ pub(crate) struct IncomingSync {
     pub(crate) full_walk: bool,
     request_part: Option<u8>,
     request_due_ns: u64,
-    progress_ns: u64,
+    pub(crate) progress: Progress,
+    /// Keys that the sender said it had.
+    pub(crate) keys_of: u64,
     /// C: the sender's vector as of the start of its walk.
     pub(crate) vector: VersionVector,
     /// What the sender has dropped. Known here from the moment when C is covered, for until then nobody takes this
@@ -112,7 +116,8 @@ impl IncomingSync {
             full_walk: false,
             request_part: Some(0),
             request_due_ns: now_ns,
-            progress_ns: now_ns,
+            progress: Progress::new(now_ns),
+            keys_of: 0,
             vector,
             dropped: Dropped::default(),
             pre_removed: Vec::new(),
@@ -121,6 +126,23 @@ impl IncomingSync {
             named: Bits::default(),
             next_index: 0,
             early: (0..WINDOW_FRAMES).map(|_| None).collect(),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(crate) fn status(&self, node: u16, now_ns: u64) -> SyncStatus {
+        SyncStatus {
+            node,
+            direction: SyncDirection::Incoming,
+            keys: self.progress.keys,
+            keys_of: self.keys_of,
+            bytes: self.progress.bytes,
+            full_walk: self.full_walk,
+            waits: self.progress.waits(),
+            age_ns: now_ns.saturating_sub(self.progress.began_ns),
         }
     }
 
@@ -243,11 +265,14 @@ impl<L: LogStore> Engine<L> {
         if index > sync.next_index {
             let early = &mut sync.early[(index % WINDOW_FRAMES) as usize];
             if early.is_none() {
-                (*early, sync.progress_ns) = (Some(items.into()), now_ns);
+                *early = Some(items.into());
+                sync.progress.moved(now_ns);
+                sync.progress.bytes += items.len() as u64;
             }
             return Ok(());
         }
-        sync.progress_ns = now_ns;
+        sync.progress.moved(now_ns);
+        sync.progress.bytes += items.len() as u64;
         self.take_items(items)?;
         while let Some(sync) = &mut self.incoming {
             sync.next_index += 1;
@@ -304,9 +329,14 @@ impl<L: LogStore> Engine<L> {
         if matches!(&self.incoming, Some(IncomingSync { stage: Stage::Sweep(_), .. })) {
             return self.sweep();
         }
-        let timeout_ns = self.config.timers.sync_timeout_ns;
-        let late = |sync: &&IncomingSync| now_ns.saturating_sub(sync.progress_ns) >= timeout_ns;
-        let Some(slot) = self.incoming.as_ref().filter(late).map(|sync| sync.slot) else { return };
+        let timers = &self.config.timers;
+        let timeout_ns = timers.sync_timeout_ns;
+        let Some(sync) = &mut self.incoming else { return };
+        let slot = sync.slot;
+        let up = self.lanes[slot].is_up(now_ns, timers.peer_timeout_ns);
+        if !sync.progress.is_late(now_ns, up, timeout_ns) {
+            return;
+        }
         self.abandon_sync(now_ns + timeout_ns);
         // Whoever is asked brings what it has of everybody: try the next one that can be asked.
         let lanes = self.lanes.len();
@@ -319,8 +349,8 @@ impl<L: LogStore> Engine<L> {
             return now_ns;
         }
         let timers = &self.config.timers;
-        let timeout_at_ns = sync.progress_ns + timers.sync_timeout_ns;
         let up = self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns);
+        let timeout_at_ns = sync.progress.timeout_at_ns(up, timers.sync_timeout_ns);
         if up && sync.stage == Stage::Requested {
             sync.request_due_ns.min(timeout_at_ns)
         } else {

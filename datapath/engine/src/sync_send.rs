@@ -8,12 +8,13 @@
 //! One call makes at most one frame and looks at a bounded number of keys for it (`walk.rs`), so that a walk over a large
 //! shard never holds the worker up.
 //!
-//! Frames are kept until the peer has acknowledged them. What can go wrong: the peer falls silent, or begins a new
-//! session; then the walk is dropped, and the peer asks again.
+//! Frames are kept until the peer has acknowledged them. What can go wrong: the peer falls silent for longer than it is
+//! waited for (`progress.rs`), or begins a new session; then the walk is dropped, and the peer asks again.
 
 use crate::engine::Engine;
-use crate::keys::Position;
+use crate::keys::{Keys, Position};
 use crate::log::LogStore;
+use crate::progress::{Progress, SyncDirection, SyncStatus};
 use crate::stats::DropReason;
 use crate::walk::Walk;
 use lattice_crdt::VersionVector;
@@ -53,13 +54,30 @@ pub(crate) struct OutgoingSync {
     stage: Stage,
     in_flight: VecDeque<InFlight>,
     first_index: u64,
-    progress_ns: u64,
+    progress: Progress,
     pace_at_ns: u64,
 }
 
 impl OutgoingSync {
     pub(crate) fn slot(&self) -> usize {
         self.slot
+    }
+
+    pub(crate) fn status(&self, node: u16, now_ns: u64, keys: &Keys) -> SyncStatus {
+        let (at, full_walk) = match &self.stage {
+            Stage::Request(..) => (0, false),
+            Stage::Walk(walk) => (walk.looked_at(keys), walk.is_full()),
+        };
+        SyncStatus {
+            node,
+            direction: SyncDirection::Outgoing,
+            keys: at,
+            keys_of: u64::from(keys.end()),
+            bytes: self.progress.bytes,
+            full_walk,
+            waits: self.progress.waits(),
+            age_ns: now_ns.saturating_sub(self.progress.began_ns),
+        }
     }
 
     fn may_walk(&self) -> bool {
@@ -102,6 +120,12 @@ impl<L: LogStore> Engine<L> {
             }
             None => {
                 self.outgoing.retain(|sync| sync.slot != slot);
+                // Who is there goes before who is only waited for.
+                if self.outgoing.len() >= MAX_OUTGOING
+                    && let Some(silent) = self.outgoing.iter().position(|sync| sync.progress.waits())
+                {
+                    self.outgoing.remove(silent);
+                }
                 if self.outgoing.len() >= MAX_OUTGOING {
                     return Ok(());
                 }
@@ -112,7 +136,7 @@ impl<L: LogStore> Engine<L> {
                     stage: Stage::Request(0, VersionVector::new(self.vector.limits())),
                     in_flight: VecDeque::with_capacity(WINDOW_FRAMES),
                     first_index: 0,
-                    progress_ns: now_ns,
+                    progress: Progress::new(now_ns),
                     pace_at_ns: now_ns,
                 });
                 self.outgoing.len() - 1
@@ -156,7 +180,9 @@ impl<L: LogStore> Engine<L> {
                     return None;
                 }
                 let payload = lattice_wire::HEADER_BYTES;
-                let items = items.get(payload + begin..payload + end)?.into();
+                let items: Box<[u8]> = items.get(payload + begin..payload + end)?.into();
+                sync.progress.bytes += items.len() as u64;
+                self.stats.sync_bytes_sent += items.len() as u64;
                 let frame = InFlight { items, count, sent_at_ns: now_ns, acknowledged: false, lost: false };
                 sync.in_flight.push_back(frame);
                 sync.in_flight.len() - 1
@@ -205,7 +231,7 @@ impl<L: LogStore> Engine<L> {
             frame.lost |= !settled;
         }
         if sync.settled() > before {
-            sync.progress_ns = now_ns;
+            sync.progress.moved(now_ns);
         }
         if sync.is_over() {
             self.outgoing.retain(|sync| sync.slot != slot);
@@ -215,8 +241,11 @@ impl<L: LogStore> Engine<L> {
     }
 
     pub(crate) fn tick_outgoing(&mut self, now_ns: u64) {
-        let timeout_ns = self.config.timers.sync_timeout_ns;
-        self.outgoing.retain(|sync| now_ns.saturating_sub(sync.progress_ns) < timeout_ns);
+        let (timers, lanes) = (&self.config.timers, &self.lanes);
+        self.outgoing.retain_mut(|sync| {
+            let up = lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns);
+            !sync.progress.is_late(now_ns, up, timers.sync_timeout_ns)
+        });
         for sync in &mut self.outgoing {
             for frame in sync.in_flight.iter_mut().filter(|frame| !frame.acknowledged) {
                 frame.lost |= now_ns.saturating_sub(frame.sent_at_ns) >= RESEND_AFTER_NS;
@@ -227,8 +256,9 @@ impl<L: LogStore> Engine<L> {
     pub(crate) fn outgoing_deadline_ns(&self, now_ns: u64) -> u64 {
         let timers = &self.config.timers;
         let of_sync = |sync: &OutgoingSync| {
-            let timeout = sync.progress_ns + timers.sync_timeout_ns;
-            if !self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns) {
+            let up = self.lanes[sync.slot].is_up(now_ns, timers.peer_timeout_ns);
+            let timeout = sync.progress.timeout_at_ns(up, timers.sync_timeout_ns);
+            if !up {
                 // Nothing goes to it before it is heard, so there is nothing to wake up for but the end.
                 return timeout;
             }

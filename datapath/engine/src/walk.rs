@@ -135,6 +135,15 @@ impl Walk {
         matches!(self.stage, Stage::Done)
     }
 
+    /// Positions that it has come past.
+    pub(crate) fn looked_at(&self, keys: &Keys) -> u64 {
+        match self.stage {
+            Stage::Seek(at) | Stage::Key(at, _) => u64::from(at),
+            Stage::End | Stage::Done => u64::from(keys.end()),
+            _ => 0,
+        }
+    }
+
     /// Whether the walk is in the middle of this key: it must not be dropped now.
     pub(crate) fn is_inside(&self, position: Position) -> bool {
         matches!(self.stage, Stage::Key(at, _) if at == position)
@@ -147,7 +156,8 @@ impl Walk {
             let next = match &self.stage {
                 Stage::Done => return count,
                 Stage::Begin => {
-                    self.push(writer, &SyncItem::Begin { full_walk: self.full }, Stage::Vector(0))
+                    let begin = SyncItem::Begin { full_walk: self.full, keys: keys.len() as u64 };
+                    self.push(writer, &begin, Stage::Vector(0))
                 }
                 Stage::Vector(i) => match self.ranges.get(*i) {
                     Some(&(actor, SeqRange { first, last })) => {

@@ -108,7 +108,7 @@ fn duplicates_and_records_inside_a_sync_define() {
     let mut stage = Stage::new(EngineTimers::default());
     let id = stage.provoke_sync();
     let begin = [
-        SyncItem::Begin { full_walk: false },
+        SyncItem::Begin { full_walk: false, keys: 0 },
         SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
         SyncItem::VectorEnd,
         SyncItem::Key { kind: Kind::Counter, key: b"a" },

@@ -52,9 +52,12 @@ fn an_empty_key_goes_when_every_member_has_its_last_operation_for_good() {
     stable(&mut stage, 1, &[(puppet(0), 1, 2)]);
     assert_eq!(dropped(&mut stage), 0, "one lacks the last operation, as far as it is contiguous");
     assert_eq!(stage.engine.stats().keys, 1);
+    let held =
+        |stage: &Stage| [0, 1].map(|slot| stage.engine.peer_status(slot, stage.now()).unwrap().holds_back);
+    assert_eq!(held(&stage), [0, 1], "and is named");
     stable(&mut stage, 1, &[(OWN, 1, 2)]);
     assert_eq!(dropped(&mut stage), 1);
-    assert_eq!(stage.engine.stats().keys, 0);
+    assert_eq!((stage.engine.stats().keys, held(&stage)), (0, [0, 0]));
     assert!(stage.engine.vector().contiguous(OWN) == 2 && stage.engine.state_digest() == 0);
     // It may come back.
     apply(&mut stage, b"set", LocalOp::SetInsert(b"f"));
@@ -129,7 +132,7 @@ fn who_lacks_operations_on_a_dropped_key_gets_a_full_walk() {
             rest = &rest[len..];
         }
         let expected = [
-            SyncItem::Begin { full_walk: full },
+            SyncItem::Begin { full_walk: full, keys: 0 },
             SyncItem::VectorRange { actor: OWN, first: 1, last: 2 },
             SyncItem::Dropped { actor: OWN, seq: 2 },
             SyncItem::VectorEnd,

@@ -29,7 +29,7 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
     let kinds = [Kind::Counter, Kind::FlagEnableWins, Kind::FlagDisableWins, Kind::Register, Kind::Set];
     let kind = kinds[draw.below(5) as usize];
     match draw.below(13) {
-        0 => SyncItem::Begin { full_walk: draw.chance(10) },
+        0 => SyncItem::Begin { full_walk: draw.chance(10), keys: 0 },
         1 => SyncItem::VectorRange { actor, first: first.min(last), last: first.max(last) },
         2 => {
             SyncItem::PreRemoved { dot: Dot { actor, seq: first }, kind: Kind::Set, key: b"k", element: b"e" }

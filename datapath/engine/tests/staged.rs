@@ -40,7 +40,7 @@ fn no_sync_makes_an_own_dot_used_twice() {
     let mut stage = Stage::new(EngineTimers::default());
     let id = stage.provoke_sync();
     let items = [
-        SyncItem::Begin { full_walk: false },
+        SyncItem::Begin { full_walk: false, keys: 0 },
         SyncItem::VectorRange { actor: OWN, first: 1, last: 1000 },
         SyncItem::VectorEnd,
         SyncItem::End,
@@ -55,7 +55,7 @@ fn a_peer_that_claims_every_seq_is_survived() {
     let mut stage = Stage::new(EngineTimers::default());
     let id = stage.provoke_sync();
     let items = [
-        SyncItem::Begin { full_walk: false },
+        SyncItem::Begin { full_walk: false, keys: 0 },
         SyncItem::VectorRange { actor: puppet(0), first: 1, last: u64::MAX },
         SyncItem::VectorRange { actor: puppet(1), first: u64::MAX, last: u64::MAX },
         SyncItem::VectorEnd,
@@ -215,7 +215,7 @@ fn an_abandoned_sync_leaves_nothing_dropped() {
     let mut stage = Stage::new(EngineTimers::default());
     let id = stage.provoke_sync();
     let begin = [
-        SyncItem::Begin { full_walk: true },
+        SyncItem::Begin { full_walk: true, keys: 0 },
         SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
         SyncItem::Dropped { actor: puppet(0), seq: 12 },
         SyncItem::VectorEnd,
@@ -228,8 +228,8 @@ fn an_abandoned_sync_leaves_nothing_dropped() {
     while let Some(len) = stage.engine.write_snapshot(&mut buffer) {
         items.extend_from_slice(decode_frame(&buffer[..len], world::CLUSTER).unwrap().payload);
     }
-    assert_eq!(decode_item(&items).unwrap().0, SyncItem::Begin { full_walk: true });
-    let (second, _) = decode_item(&items[2..]).unwrap();
+    assert_eq!(decode_item(&items).unwrap().0, SyncItem::Begin { full_walk: true, keys: 0 });
+    let (second, _) = decode_item(&items[3..]).unwrap();
     assert_eq!(second, SyncItem::VectorEnd, "neither ranges nor dropped operations");
 }
 
@@ -242,7 +242,7 @@ fn pre_removed_dots_count_when_the_sync_is_whole() {
         let id = stage.provoke_sync();
         let dot = Dot { actor: puppet(1), seq: 9 };
         let items = [
-            SyncItem::Begin { full_walk: false },
+            SyncItem::Begin { full_walk: false, keys: 0 },
             SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
             SyncItem::PreRemoved { dot, kind: Kind::Set, key: b"set", element: b"e" },
             SyncItem::VectorEnd,

@@ -210,7 +210,7 @@ fn whatever_names_an_own_dot_that_was_never_given_out_ends_the_epoch() {
         let id = stage.provoke_sync();
         let dot = Dot { actor: OWN, seq: 1 };
         let pre_removed = SyncItem::PreRemoved { dot, kind: Kind::Set, key: b"set", element: b"e" };
-        stage.sync_data(id, 0, &[SyncItem::Begin { full_walk: false }, pre_removed])
+        stage.sync_data(id, 0, &[SyncItem::Begin { full_walk: false, keys: 0 }, pre_removed])
     };
     for (play, reason) in [
         (acknowledgement, DropReason::Unexpected),
@@ -287,7 +287,7 @@ fn a_sweep_goes_in_slices_through_a_set_as_well() {
     }
     let id = stage.provoke_sync();
     let own = SyncItem::VectorRange { actor: OWN, first: 1, last: u64::from(elements) };
-    let items = [SyncItem::Begin { full_walk: true }, own, SyncItem::VectorEnd, SyncItem::End];
+    let items = [SyncItem::Begin { full_walk: true, keys: 0 }, own, SyncItem::VectorEnd, SyncItem::End];
     stage.sync_data(id, 0, &items).unwrap();
     let mut ticks = 0;
     while stage.engine.stats().syncs_completed == 0 {

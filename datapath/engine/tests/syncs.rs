@@ -135,7 +135,7 @@ fn acks(stage: &mut Stage, for_ns: u64) -> Vec<SyncAck> {
 /// C of a sync of twelve operations of the peer.
 fn head() -> [SyncItem<'static>; 3] {
     let range = SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 };
-    [SyncItem::Begin { full_walk: false }, range, SyncItem::VectorEnd]
+    [SyncItem::Begin { full_walk: false, keys: 0 }, range, SyncItem::VectorEnd]
 }
 
 fn counter_of(key: &'static [u8], seq: u64) -> [SyncItem<'static>; 4] {
@@ -323,7 +323,7 @@ fn a_vector_that_names_what_no_log_brings_provokes_a_sync() {
         let mut stage = Stage::new(EngineTimers::default());
         let id = stage.provoke_sync();
         let items = [
-            SyncItem::Begin { full_walk: false },
+            SyncItem::Begin { full_walk: false, keys: 0 },
             SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
             SyncItem::VectorRange { actor: gone, first: 1, last: 3 },
             SyncItem::VectorRange { actor: gone, first: 5, last: 6 },
@@ -386,7 +386,7 @@ fn a_sync_brings_no_more_than_its_share() {
         };
         stage.engine = Engine::new(config, stage.now()).unwrap();
         let id = stage.provoke_sync();
-        stage.sync_data(id, 0, &[SyncItem::Begin { full_walk: false }]).unwrap();
+        stage.sync_data(id, 0, &[SyncItem::Begin { full_walk: false, keys: 0 }]).unwrap();
         (stage, id)
     };
     let removed = |seq| {
@@ -444,7 +444,7 @@ fn a_walk_names_touches_and_values_of_every_kind() {
     let hlc = Hlc::default().tick(now.wall_ns);
     let peer = puppet(0);
     let expected = [
-        SyncItem::Begin { full_walk: false },
+        SyncItem::Begin { full_walk: false, keys: 4 },
         SyncItem::VectorRange { actor: OWN, first: 1, last: 6 },
         SyncItem::VectorRange { actor: peer, first: 1, last: 1 },
         SyncItem::VectorEnd,

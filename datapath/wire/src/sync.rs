@@ -49,6 +49,9 @@ pub enum SyncItem<'a> {
     Begin {
         /// Every key is walked, not only those that the request's vector may not have.
         full_walk: bool,
+        /// How many keys the sender holds now: the walk names about as many, or fewer. For whoever looks on; nothing
+        /// depends on it.
+        keys: u64,
     },
     /// A part of the sender's vector.
     VectorRange {
@@ -130,9 +133,10 @@ pub enum SyncItem<'a> {
 impl<'a> SyncItem<'a> {
     pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
         match *self {
-            SyncItem::Begin { full_walk } => {
+            SyncItem::Begin { full_walk, keys } => {
                 out.u8(BEGIN)?;
-                out.bool(full_walk)
+                out.bool(full_walk)?;
+                out.varint(keys)
             }
             SyncItem::VectorRange { actor, first, last } => {
                 out.u8(VECTOR_RANGE)?;
@@ -186,7 +190,7 @@ impl<'a> SyncItem<'a> {
 
     fn read(reader: &mut Reader<'a>) -> Result<Self, RecordError> {
         Ok(match reader.u8()? {
-            BEGIN => SyncItem::Begin { full_walk: reader.bool()? },
+            BEGIN => SyncItem::Begin { full_walk: reader.bool()?, keys: reader.varint()? },
             VECTOR_RANGE => {
                 let Dot { actor, seq: first } = read_dot(reader, None)?;
                 let last = first.checked_add(reader.varint()?).ok_or(RecordError::BadRange)?;

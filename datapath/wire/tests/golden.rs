@@ -63,7 +63,7 @@ fn ops() -> Vec<(&'static str, Record<'static>)> {
 
 fn items() -> Vec<SyncItem<'static>> {
     vec![
-        SyncItem::Begin { full_walk: true },
+        SyncItem::Begin { full_walk: true, keys: 1_000_000 },
         SyncItem::VectorRange { actor: OTHER, first: 1, last: 300 },
         SyncItem::Dropped { actor: OTHER, seq: 200 },
         SyncItem::PreRemoved { dot: DOTS[1], kind: Kind::Set, key: b"key", element: b"gone" },

@@ -179,7 +179,7 @@ impl Stage {
         let dots: Vec<Dot> = actors.iter().map(|&actor| Dot { actor, seq: 1 }).collect();
         let element = |dots, more| SyncItem::Element { element: b"e", dots: Dots::from(dots), more };
         let mut items = vec![
-            SyncItem::Begin { full_walk: false },
+            SyncItem::Begin { full_walk: false, keys: 0 },
             SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
         ];
         items.extend(actors.iter().map(|&actor| SyncItem::VectorRange { actor, first: 1, last: 1 }));

@@ -126,7 +126,7 @@ impl OwnedItem {
 
 pub fn item() -> impl Strategy<Value = OwnedItem> {
     let plain = prop_oneof![
-        any::<bool>().prop_map(|full_walk| SyncItem::Begin { full_walk }),
+        any::<(bool, u64)>().prop_map(|(full_walk, keys)| SyncItem::Begin { full_walk, keys }),
         (actor(), seq(), seq()).prop_map(|(actor, a, b)| SyncItem::VectorRange {
             actor,
             first: a.min(b),

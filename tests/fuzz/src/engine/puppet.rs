@@ -225,7 +225,7 @@ fn push_item(frame: &mut FrameWriter<'_>, cast: &Cast, input: &mut Input<'_>) {
     let dots = cast.dots(input);
     let element = element(kind, input);
     let item = match input.below(12) {
-        0 => SyncItem::Begin { full_walk: input.below(2) == 0 },
+        0 => SyncItem::Begin { full_walk: input.below(2) == 0, keys: input.number() },
         1 => {
             let SeqRange { first, last } = range(input);
             SyncItem::VectorRange { actor: cast.actor(input), first, last }

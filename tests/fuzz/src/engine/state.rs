@@ -85,7 +85,7 @@ impl Reader {
     fn take(&mut self, item: &SyncItem<'_>) {
         let state = &mut self.state;
         match (self.stage, item) {
-            (Stage::Start, SyncItem::Begin { full_walk: true }) => self.stage = Stage::Vector,
+            (Stage::Start, SyncItem::Begin { full_walk: true, .. }) => self.stage = Stage::Vector,
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
                 state.vector.cover_range(actor, SeqRange { first, last });
             }
