@@ -64,6 +64,9 @@ pub(super) enum Verb {
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
         timeout: Duration,
     },
+    /// Make and keep the certificates by which nodes know each other. Needs no daemon.
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Print the value of a key of any kind.
     Get {
         /// The key.
@@ -148,6 +151,79 @@ pub(super) enum Verb {
         wait: Wait,
     },
 }
+
+/// What to do with certificates. DIR is the administrator's: it holds the authority's key, and stays off the hosts.
+#[derive(Subcommand)]
+pub(super) enum Cluster {
+    /// Make DIR: an authority, and for each node a directory to be copied to its host (security.directory there).
+    Init {
+        /// The directory; it must not exist.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The cluster's name, as in cluster.name of every node's configuration.
+        #[arg(long, default_value = "latticed")]
+        name: String,
+        /// How many nodes, with the ids 1, 2, ...
+        #[arg(long)]
+        nodes: u16,
+        /// Their names, as in node.name; without it node-1, node-2, ...
+        #[arg(long, value_delimiter = ',')]
+        hosts: Vec<String>,
+        /// Days for which the certificates hold.
+        #[arg(long, default_value_t = DEFAULT_DAYS)]
+        days: u32,
+    },
+    /// Make the certificate of one more node.
+    Add {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The node's name, as in node.name of its configuration.
+        node: String,
+        /// Its id, as in node.id; without it one more than the highest.
+        #[arg(long)]
+        id: Option<u16>,
+        /// Days for which the certificate holds.
+        #[arg(long, default_value_t = DEFAULT_DAYS)]
+        days: u32,
+    },
+    /// Make new keys and certificates for nodes that have one. Copy each node.pem to its host; no restart is needed.
+    Renew {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The nodes' names.
+        #[arg(required_unless_present = "all")]
+        nodes: Vec<String>,
+        /// All nodes.
+        #[arg(long, conflicts_with = "nodes")]
+        all: bool,
+        /// Days for which the certificates hold.
+        #[arg(long, default_value_t = DEFAULT_DAYS)]
+        days: u32,
+    },
+    /// Make a new authority beside the old one. Copy each ca.pem to its host, everywhere; then renew, copy, and retire.
+    Rotate {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Trust no authority any more but the newest. Copy each ca.pem to its host, everywhere.
+    Retire {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Show the nodes that have certificates, and how long these hold.
+    List {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// Days for which a node's certificate holds unless the command line says otherwise.
+const DEFAULT_DAYS: u32 = 365;
 
 /// What to watch.
 #[derive(Args)]

@@ -75,6 +75,9 @@ pub(super) enum CtlError {
         /// The command that works on it.
         hint: &'static str,
     },
+    /// Certificates could not be made.
+    #[error(transparent)]
+    Pki(#[from] lattice_members::pki::PkiError),
     /// The client library failed.
     #[error(transparent)]
     Client(lattice_client::Error),
@@ -90,7 +93,9 @@ impl CtlError {
     /// 2 for what another command line would cure, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            CtlError::NoDaemon | CtlError::SeveralDaemons(_) => 2,
+            CtlError::NoDaemon
+            | CtlError::SeveralDaemons(_)
+            | CtlError::Pki(lattice_members::pki::PkiError::Usage(_)) => 2,
             _ => 1,
         }
     }

@@ -4,6 +4,7 @@
 //!   get members keys watch        segment, read-only        no daemon needed with --stale
 //!   add enable disable set …      rings (lattice-client)    wait until applied and visible on this host
 //!   status converged              admin socket              one JSON line each way
+//!   cluster                       files (crate::pki)        no daemon
 //! ```
 //!
 //! Exit codes: 0 it worked; 1 it failed, or what was asked is not so (not converged, no such key); 2 the command line or
@@ -12,6 +13,7 @@
 
 mod admin;
 mod args;
+mod cluster;
 mod data;
 mod discover;
 mod error;
@@ -49,12 +51,17 @@ enum Outcome {
 }
 
 fn run(cli: &Cli) -> Result<Outcome, CtlError> {
-    let place = discover::place(cli.socket.as_deref(), cli.dir.as_deref())?;
     let output = Output::new(cli.json);
+    if let Verb::Cluster(verb) = &cli.verb {
+        return cluster::cluster(verb, &output).map(|()| Outcome::Yes);
+    }
+    let place = discover::place(cli.socket.as_deref(), cli.dir.as_deref())?;
     let done = |result: Result<(), CtlError>| result.map(|()| Outcome::Yes);
     match &cli.verb {
         Verb::Status => done(report::status(&place, &output)),
         Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
+        // Above: it needs no daemon.
+        Verb::Cluster(_) => Ok(Outcome::Yes),
         Verb::Get { key, read } => done(data::get(&place, key, read, &output)),
         Verb::Members { key, read } => done(data::members(&place, key, read, &output)),
         Verb::Keys { prefix, read } => done(data::keys(&place, prefix.as_deref(), read, &output)),
