@@ -49,6 +49,7 @@ const ENGINE: &[Source<EngineStats>] = &[
     ("syncs_completed", |s| s.syncs_completed),
     ("syncs_abandoned", |s| s.syncs_abandoned),
     ("syncs_served", |s| s.syncs_served),
+    ("sync_bytes_sent", |s| s.sync_bytes_sent),
     ("full_walks", |s| s.full_walks),
     ("keys_dropped", |s| s.keys_dropped),
     ("unpublished", |s| s.unpublished),
