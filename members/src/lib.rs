@@ -3,9 +3,11 @@
 //! | module | |
 //! |---|---|
 //! | [`pki`] | the cluster's authority, and the certificates of its nodes |
+//! | [`swim`] | who lives |
 //!
 //! This room knows no engine, worker or configuration file.
 
 #![forbid(unsafe_code)]
 
 pub mod pki;
+pub mod swim;
