@@ -34,6 +34,7 @@ impl Worker {
         if now.monotonic_ns >= self.counters_due_ns {
             self.counters_due_ns = now.monotonic_ns.saturating_add(self.config.counters_ns);
             self.publish_counters();
+            self.clients.refresh_terms(&self.shards);
         }
         if let Phase::Draining { until_ns } = self.phase {
             self.stop_when_drained(now, until_ns);
@@ -44,7 +45,9 @@ impl Worker {
     fn carry_out(&mut self, command: Command, now: Instant) {
         match command {
             Command::AttachClient { id, consumer, wakeup } => {
-                if let Err((retired, why)) = self.clients.attach(id, consumer, wakeup, &self.wakeup) {
+                if let Err((retired, why)) =
+                    self.clients.attach(id, consumer, wakeup, &self.wakeup, &self.shards)
+                {
                     self.outgoing.send(Event::ClientFault { worker: self.config.index, id, why, retired });
                 } else if self.phase != Phase::Running {
                     self.clients.detach(id);

@@ -10,7 +10,9 @@
 //! in line. So a client that floods its ring takes its budget and no more, and what it fills (the burst of an engine) is
 //! first offered to whoever had to wait.
 
+use crate::acks::{Acks, Column};
 use crate::command::{ClientId, Event};
+use crate::shards::Shards;
 use crate::status::LoopStats;
 use crate::submit::{Executor, LOOK_AHEAD, Outcome};
 use crate::wakeup::Wakeup;
@@ -32,6 +34,9 @@ pub enum ClientFault {
     /// `max_clients` are attached already.
     #[error("this worker has as many clients as it may have")]
     TooMany,
+    /// It asked how far writes have got that it made before the node took a new epoch: nobody can tell any more.
+    #[error("it asks about writes of an epoch that is over")]
+    EpochOver,
     /// Its eventfd can't be watched.
     #[error("its wake-up can't be watched: {0}")]
     Wakeup(std::io::ErrorKind),
@@ -61,6 +66,9 @@ struct Client {
     leaving: Option<usize>,
     /// Submissions were carried out that are not acknowledged yet.
     incomplete: bool,
+    /// Its place among those who ask how far their writes have got, and whether it has just asked.
+    column: Column,
+    marked: bool,
     /// The ring claims submissions, and the last poll got none out of it: it does not read its failures.
     stuck: bool,
     /// The last look before sleeping found submissions.
@@ -129,6 +137,11 @@ impl Client {
                 served.refused += 1;
                 Verdict::Refused(code)
             }
+            Outcome::Marked => {
+                served.submissions += 1;
+                self.marked = true;
+                Verdict::Applied
+            }
             Outcome::Later => {
                 served.postponed = true;
                 Verdict::Retry
@@ -160,11 +173,20 @@ pub(crate) struct Clients {
     first: usize,
     /// There is something for [`Clients::complete`] to do.
     incomplete: bool,
+    /// How far what they wrote has got.
+    acks: Acks,
 }
 
 impl Clients {
-    pub(crate) fn new(capacity: usize, budget_slots: usize) -> Self {
-        Self { clients: Vec::with_capacity(capacity), capacity, budget_slots, first: 0, incomplete: false }
+    pub(crate) fn new(capacity: usize, budget_slots: usize, shards: &Shards) -> Self {
+        Self {
+            clients: Vec::with_capacity(capacity),
+            capacity,
+            budget_slots,
+            first: 0,
+            incomplete: false,
+            acks: Acks::new(capacity, shards),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -178,19 +200,24 @@ impl Clients {
         consumer: RingConsumer,
         wakeup: Option<OwnedFd>,
         worker: &Wakeup,
+        shards: &Shards,
     ) -> Result<(), (RingConsumer, ClientFault)> {
-        if self.clients.len() == self.capacity {
+        let Some(column) = self.acks.open(shards).filter(|_| self.clients.len() < self.capacity) else {
             return Err((consumer, ClientFault::TooMany));
-        }
+        };
         if let Some(Err(error)) = wakeup.as_ref().map(|eventfd| worker.watch(eventfd.as_fd())) {
+            self.acks.close(column);
             return Err((consumer, ClientFault::Wakeup(error.kind())));
         }
+        consumer.set_terms(Acks::terms(shards));
         self.clients.push(Client {
             id,
             consumer,
             wakeup,
             leaving: None,
             incomplete: false,
+            column,
+            marked: false,
             stuck: false,
             claimed_pending: false,
             gone: None,
@@ -248,9 +275,18 @@ impl Clients {
     }
 
     /// Acknowledges what was carried out, once its effects are published, and removes the clients that are gone.
-    pub(crate) fn complete(&mut self, worker: u16, wakeup: &Wakeup, tell: &mut dyn FnMut(Event)) {
+    pub(crate) fn complete(
+        &mut self,
+        shards: &Shards,
+        worker: u16,
+        wakeup: &Wakeup,
+        tell: &mut dyn FnMut(Event),
+    ) {
         if !std::mem::take(&mut self.incomplete) {
             return;
+        }
+        if self.clients.iter().any(|client| client.marked) {
+            self.cut(shards);
         }
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
@@ -262,7 +298,8 @@ impl Clients {
                 at += 1;
                 continue;
             };
-            let Client { id, consumer: retired, wakeup: eventfd, .. } = self.clients.swap_remove(at);
+            let Client { id, consumer: retired, wakeup: eventfd, column, .. } = self.clients.swap_remove(at);
+            self.acks.close(column);
             if let Some(eventfd) = eventfd {
                 wakeup.unwatch(eventfd.as_fd());
             }
@@ -271,6 +308,59 @@ impl Clients {
                 Gone::Faulted(why) => Event::ClientFault { worker, id, why, retired },
             });
         }
+    }
+
+    /// Everything taken so far is committed: that is what the clients that have just asked are to be told about.
+    #[cold]
+    fn cut(&mut self, shards: &Shards) {
+        let Self { clients, acks, .. } = self;
+        let taken = clients
+            .iter_mut()
+            .map(|client| (client.column, client.consumer.taken(), std::mem::take(&mut client.marked)));
+        acks.cut(shards, taken);
+    }
+
+    /// Whether some client may have to be told how far its writes have got.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.acks.is_pending()
+    }
+
+    /// Whether some client's writes are on their way to this host's disk.
+    pub(crate) fn awaits_disk(&self) -> bool {
+        self.acks.awaits_disk()
+    }
+
+    /// Tells those who asked how far their writes have got, and wakes who sleeps until he is told. Returns how many were told.
+    #[cold]
+    pub(crate) fn tell(&mut self, shards: &Shards) -> usize {
+        let Self { clients, acks, incomplete, .. } = self;
+        if !acks.advance(shards) {
+            return 0;
+        }
+        let mut told = 0;
+        for client in clients {
+            if !acks.is_waiting(client.column) {
+                continue;
+            }
+            if acks.has_lost_track(client.column) {
+                client.gone = Some(Gone::Faulted(ClientFault::EpochOver));
+                *incomplete = true;
+                continue;
+            }
+            let levels = acks.levels(shards, client.column);
+            told += 1;
+            if client.consumer.tell(&levels) {
+                client.consumer.wake_client();
+            }
+        }
+        told
+    }
+
+    /// Says again what acknowledgements there can be: members come and go.
+    pub(crate) fn refresh_terms(&self, shards: &Shards) {
+        let terms = Acks::terms(shards);
+        self.clients.iter().for_each(|client| client.consumer.set_terms(terms));
     }
 
     /// Asks all clients to knock from here on. `None`: there is something to do already, do not sleep. Else the longest

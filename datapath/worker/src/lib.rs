@@ -19,6 +19,7 @@
 //! | `turn` | the loop: what one turn does, and in which order |
 //! | `shards` | the engines, and which of them need attention |
 //! | `clients`, `submit` | rings served fairly; from a submission to an operation |
+//! | `acks` | how far the writes of clients have got: disk, peers |
 //! | `publisher` | the segment as the engine sees it |
 //! | `handoff` | frames that arrived at the wrong worker |
 //! | `idle`, `wakeup` | spin, yield, sleep; waking a sleeper without missing anything |
@@ -29,6 +30,7 @@
 //! are counted by the engine and change nothing; a failing port or a full segment makes the worker *degraded*, and it goes
 //! on. In steady state a turn allocates nothing and takes no lock; `tests/no_allocation.rs` holds it to that.
 
+mod acks;
 mod attend;
 mod clients;
 mod clock;

@@ -1,11 +1,12 @@
 //! From a client's submission to an operation of an engine.
 //!
 //! Submissions are hostile input. The ring has checked that lengths and numbers are in range; here it is decided what
-//! they mean. Three things can come of one:
+//! they mean. Four things can come of one:
 //!
 //! | outcome | meaning for the client |
 //! |---|---|
 //! | applied | visible when the ring's applied count passes it |
+//! | marked | as applied, and nothing changed: from here on the client is told how far its writes get |
 //! | refused with a code | nothing changed; the code is an entry in its completion ring |
 //! | fault | it writes to rings of workers that do not own its keys, or nonsense: it loses its rings |
 
@@ -24,6 +25,8 @@ pub(crate) enum Outcome {
     Applied,
     /// Not done; the code says why.
     Refused(u16),
+    /// A mark: its client wants to be told how far this and everything before it gets.
+    Marked,
     /// Not done yet: the engine wants a commit first. The same submission comes again in the next turn.
     Later,
     /// The client must go.
@@ -67,7 +70,7 @@ impl Executor<'_> {
         match submission.target {
             Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
             Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
-            Target::Nothing => Outcome::Refused(codes::NOT_SUPPORTED),
+            Target::Nothing => Outcome::Marked,
         }
     }
 

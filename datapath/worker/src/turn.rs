@@ -1,10 +1,10 @@
 //! The loop: one turn does a bounded amount of everything there is to do, then the next one begins.
 //!
 //! ```text
-//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> announce ─> attend ─┐
-//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 wake-up   commands│
-//!   │                                                                          1 kick            heartbeat, counters
-//!   └─────────────────────────────────── rest: none, spin, yield, sleep <──────────────────────────────────────┘
+//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> tell ─> announce ─> attend ─┐
+//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     levels  1 wake-up   commands│
+//!   │                                                                          1 kick                    heartbeat, counters
+//!   └─────────────────────────────────── rest: none, spin, yield, sleep <──────────────────────────────────────────────┘
 //! ```
 //!
 //! The order is what makes the promises hold: an operation is published and logged (commit) before its client is told
@@ -118,11 +118,12 @@ impl Worker {
         }
         let mut publisher = SegmentPublisher::new(writer);
         counters::register(&mut publisher);
+        let shards = Shards::new(engines, config.index, config.workers);
         Ok(Self {
-            shards: Shards::new(engines, config.index, config.workers),
+            clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
+            shards,
             port,
             publisher,
-            clients: Clients::new(config.max_clients, config.client_budget_slots),
             wakeup: Arc::clone(handoff.wakeup()),
             handoff,
             commands,
@@ -173,6 +174,7 @@ impl Worker {
         self.shards.tick_due(now);
         let published = self.commit(now);
         work += self.transmit(now);
+        work += self.tell(work > 0);
         self.announce(now, published, work > 0);
         work += self.attend(now);
         if self.phase == Phase::Stopped {
@@ -249,9 +251,18 @@ impl Worker {
     /// Returns whether anything was published.
     fn commit(&mut self, now: Instant) -> bool {
         let published = self.shards.commit(now, &mut self.publisher);
-        let Self { config, clients, wakeup, outgoing, .. } = self;
-        clients.complete(config.index, wakeup, &mut |event| outgoing.send(event));
+        let Self { config, clients, shards, wakeup, outgoing, .. } = self;
+        clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
         published
+    }
+
+    /// Tells clients how far their writes have got, if they asked: after the frames have left, since it may take a system call.
+    fn tell(&mut self, busy: bool) -> usize {
+        if self.clients.is_asked() && (busy || self.clients.awaits_disk()) {
+            self.clients.tell(&self.shards)
+        } else {
+            0
+        }
     }
 
     /// Tells watchers of what was published, when there is nothing else to do or it has waited long enough.

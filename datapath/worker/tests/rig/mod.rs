@@ -130,7 +130,7 @@ fn engine(plan: &Plan, node: u16, shard: u16) -> Engine {
     Engine::new(config, moment(START_NS)).unwrap()
 }
 
-fn moment(monotonic_ns: u64) -> Instant {
+pub fn moment(monotonic_ns: u64) -> Instant {
     Instant { monotonic_ns, wall_ns: WALL_START_NS + monotonic_ns }
 }
 
