@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice};
+use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice, StorageTable};
 use lattice_segment::Reader;
 use serde_json::json;
 
@@ -38,6 +38,7 @@ pub fn run(effort: Effort) -> Result<Report> {
         fabric: Fabric::Bridge,
         ports: vec![PortChoice::Xdp; HOSTS],
         idle: IdleChoice::Sleep,
+        storage: StorageTable::memory(),
         ..ClusterSpec::default()
     })?;
     let pids = cluster.hosts().iter().map(|host| Ok(Reader::open(&host.daemon.ready()?.segment)?.pid()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lattice_cluster::{Cluster, ClusterSpec, Fabric, IdleChoice, PortChoice};
+use lattice_cluster::{Cluster, ClusterSpec, Fabric, IdleChoice, PortChoice, StorageTable};
 use lattice_segment::Reader;
 
 use crate::raw::PortKind;
@@ -63,6 +63,7 @@ impl Pair {
             idle: spec.idle,
             cores: spec.cores.to_vec(),
             limits: spec.limits.clone(),
+            storage: StorageTable::memory(),
             ..ClusterSpec::default()
         })?;
         let segments = cluster.hosts().iter().map(|host| {

@@ -93,7 +93,7 @@ pub struct Status {
     pub name: String,
     /// Cluster name.
     pub cluster: String,
-    /// This epoch's actor, hexadecimal.
+    /// The actor of the first shard's epoch, hexadecimal; as a rule it is that of all.
     pub actor: String,
     /// Process id of the daemon.
     pub pid: u32,
@@ -109,6 +109,9 @@ pub struct Status {
     pub workers: u16,
     /// Shards that answered.
     pub shards: Vec<Shard>,
+    /// Where they are kept; absent: in memory only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub storage: Option<Storage>,
     /// The other nodes.
     pub peers: Vec<Peer>,
     /// Every peer is up and holds what this node holds.
@@ -121,6 +124,39 @@ pub struct Status {
     pub degraded: Vec<String>,
 }
 
+/// The data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// When logs are synced: `every 10 ms`, `always`, `never`.
+    pub sync: String,
+    /// What the start found that was not as it should be.
+    pub findings: Vec<String>,
+}
+
+/// How one shard is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its epoch is that of the run before; else it is new.
+    pub epoch_continued: bool,
+    /// Own operations that a crash of the machine would take.
+    pub durable_lag_seqs: u64,
+    /// Bytes of the log that no durable snapshot covers.
+    pub log_used_bytes: u64,
+    /// Size of the log.
+    pub log_bytes: u64,
+    /// Generation of the newest snapshot; 0: none.
+    pub snapshot_generation: u64,
+    /// Length of the newest snapshot of this run; 0: none.
+    pub snapshot_bytes: u64,
+    /// Age of the newest snapshot of this run, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snapshot_age_ms: Option<u64>,
+    /// Snapshots that failed in this run.
+    pub snapshots_failed: u64,
+}
+
 /// One shard of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
@@ -128,8 +164,13 @@ pub struct Shard {
     pub shard: u16,
     /// Its worker.
     pub worker: u16,
+    /// The actor of its epoch, hexadecimal.
+    pub actor: String,
     /// Seq of the last own operation.
     pub last_seq: u64,
+    /// How it is kept on storage; absent: not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept: Option<Kept>,
     /// Keys held.
     pub keys: u64,
     /// Digest of the state, hexadecimal: equal on nodes that hold the same.

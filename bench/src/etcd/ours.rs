@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lattice_client::{Client, Register, Ticket};
-use lattice_cluster::{Cluster, ClusterSpec, Fabric, IdleChoice, PortChoice};
+use lattice_cluster::{Cluster, ClusterSpec, Fabric, IdleChoice, PortChoice, StorageTable};
 
 use super::pace::Pace;
 use super::work::{Latencies, VALUE_BYTES, decode, encode, key};
@@ -40,6 +40,7 @@ pub fn start() -> Result<Cluster> {
         fabric: Fabric::Bridge,
         ports: vec![PortChoice::Xdp; 3],
         idle: IdleChoice::Yield,
+        storage: StorageTable::memory(),
         ..ClusterSpec::default()
     })
 }

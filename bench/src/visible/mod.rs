@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice};
+use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice, StorageTable};
 use serde_json::{Value, json};
 
 use crate::budget::{Budget, Quantity};
@@ -134,6 +134,7 @@ fn start(idle: IdleChoice, cores: &[u16]) -> Result<Cluster> {
         ports: vec![PortChoice::Xdp; 2],
         idle,
         cores: cores.to_vec(),
+        storage: StorageTable::memory(),
         ..ClusterSpec::default()
     })
 }

@@ -188,7 +188,7 @@ impl Host {
         // As the limit: both ends of the way on core 0, the caller's.
         config.core = None;
         let monotonic_ns = lattice_segment::monotonic_ns();
-        let engine = Engine::new(
+        let engine = Engine::in_memory(
             EngineConfig {
                 actor,
                 session: u32::from(node),
@@ -204,7 +204,7 @@ impl Host {
         )?;
         let handoff = Handoff::for_workers(1, 16)?.pop().context("one worker, one handoff")?;
         let writer = writers.pop().context("one worker, one writer")?;
-        let parts = WorkerParts { config, engines: vec![engine], port, writer, handoff };
+        let parts = WorkerParts { config, engines: vec![engine], port, writer, handoff, storage: None };
         let (commands, inbox) = bounded(16);
         let (outbox, events) = bounded(16);
         Ok(Host {

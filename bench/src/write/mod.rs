@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lattice_client::{Client, Counter, Error};
-use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice};
+use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, IdleChoice, PortChoice, StorageTable};
 use rustix::thread::CpuSet;
 use serde_json::json;
 
@@ -132,7 +132,9 @@ impl Host {
             true => (Fabric::Bridge, PortChoice::Xdp),
             false => (Fabric::Loopback, PortChoice::Udp),
         };
-        let spec = ClusterSpec { hosts: 1, fabric, ports: vec![port], idle, ..ClusterSpec::default() };
+        let storage = StorageTable::memory();
+        let spec =
+            ClusterSpec { hosts: 1, fabric, ports: vec![port], idle, storage, ..ClusterSpec::default() };
         let cluster = Cluster::start(&spec)?;
         pin();
         let host = cluster.hosts().first().context("a cluster without a host")?;

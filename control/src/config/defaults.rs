@@ -5,10 +5,16 @@ use std::path::{Path, PathBuf};
 
 use lattice_engine::{EngineLimits, EngineTimers};
 
-use super::schema::{Cluster, Config, Idle, Limits, Network, Node, Paths, PortChoice, Timers, Workers};
+use super::schema::{
+    Cluster, Config, Idle, Limits, Network, Node, Paths, PortChoice, Storage, StorageMode, SyncChoice,
+    Timers, Workers,
+};
 
 /// Where the daemons of a machine keep their directories: tmpfs on every Linux.
 pub(super) const DIRECTORY_PARENT: &str = "/dev/shm/latticed";
+
+/// Where the daemons of a machine keep their data.
+pub(super) const STORAGE_PARENT: &str = "/var/lib/latticed";
 
 /// `cluster.shards`.
 pub(super) const SHARDS: u16 = 4;
@@ -24,6 +30,17 @@ pub(super) fn node_name(id: u16) -> String {
 /// `paths.directory` of a node.
 pub(super) fn directory(node_name: &str) -> PathBuf {
     Path::new(DIRECTORY_PARENT).join(node_name)
+}
+
+/// `[storage]` of a node.
+pub(super) fn storage(node_name: &str) -> Storage {
+    Storage {
+        mode: StorageMode::Disk,
+        directory: Path::new(STORAGE_PARENT).join(node_name),
+        sync: SyncChoice::Interval,
+        sync_interval_ms: 10,
+        snapshot_interval_s: 600,
+    }
 }
 
 impl Default for Workers {
@@ -89,6 +106,8 @@ impl Config {
                 port: PortChoice::Udp,
             },
             workers: Workers { cores: vec![0], idle: Idle::Sleep },
+            // What is tried out is not kept.
+            storage: Storage { mode: StorageMode::Memory, ..storage("dev") },
             paths: Paths { directory },
             limits: Limits {
                 max_keys: 16_384,

@@ -8,7 +8,10 @@ use toml::de::DeTable;
 use super::defaults;
 use super::reader::Section;
 use super::report::Report;
-use super::schema::{Cluster, Config, Idle, Limits, Network, Node, Paths, Peer, PortChoice, Timers, Workers};
+use super::schema::{
+    Cluster, Config, Idle, Limits, Network, Node, Paths, Peer, PortChoice, Storage, StorageMode, SyncChoice,
+    Timers, Workers,
+};
 
 /// Largest node id; the one above it means "any node" in a frame.
 const MAX_NODE_ID: u64 = 65_534;
@@ -21,6 +24,9 @@ const NAME_RULE: &str = "1 to 63 letters, digits, `.`, `_` or `-`, the first a l
 const NODE_ID_RULE: &str = "an integer from 1 to 65534, different on every node";
 const DIRECTORY_RULE: &str =
     "an absolute path without white space, best on tmpfs, such as \"/dev/shm/latticed/host-a\"";
+const STORAGE_RULE: &str = "an absolute path without white space, on a disk, of this node alone, such as \"/var/lib/latticed/host-a\"";
+/// A week: beyond it an interval is a mistake.
+const MAX_SNAPSHOT_INTERVAL_S: u64 = 604_800;
 const ADDRESS_RULE: &str =
     "the IPv4 or IPv6 address of a host, such as \"10.77.0.1\": no prefix length, not link-local";
 
@@ -37,12 +43,13 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
     let network = network(root.section("network"));
     let workers = workers(root.section("workers"));
     let paths = paths(root.section("paths"), &node.name);
+    let storage = storage(root.section("storage"), &node.name);
     let limits = limits(root.section("limits"));
     let timers = timers(root.section("timers"));
     let mut peers = Vec::new();
     root.tables("peers", |section| peers.extend(peer(section)));
     root.finish();
-    Config { cluster, node, network, workers, paths, limits, timers, peers }
+    Config { cluster, node, network, workers, paths, storage, limits, timers, peers }
 }
 
 /// A name that is also a file name.
@@ -122,12 +129,7 @@ fn workers(mut section: Section<'_, '_>) -> Workers {
 
 fn paths(mut section: Section<'_, '_>, node_name: &str) -> Paths {
     let directory = section
-        .string("directory", DIRECTORY_RULE, |text| {
-            let path = PathBuf::from(text);
-            // It stands in the `ready` line, whose fields are told apart by white space.
-            let printable = !text.contains(|c: char| c.is_whitespace() || c.is_control());
-            (path.is_absolute() && printable).then_some(path)
-        })
+        .string("directory", DIRECTORY_RULE, directory)
         .unwrap_or_else(|| defaults::directory(node_name));
     section.finish();
     Paths { directory }
@@ -140,6 +142,31 @@ macro_rules! integers {
             $into.$field = value;
         })+
     };
+}
+
+/// A directory that can stand in a line whose fields are told apart by white space.
+fn directory(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    let printable = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    (path.is_absolute() && printable).then_some(path)
+}
+
+fn storage(mut section: Section<'_, '_>, node_name: &str) -> Storage {
+    let mut storage = defaults::storage(node_name);
+    let modes = [("disk", StorageMode::Disk), ("memory", StorageMode::Memory)];
+    storage.mode = section.choice("mode", &modes).unwrap_or(storage.mode);
+    if let Some(path) = section.string("directory", STORAGE_RULE, directory) {
+        storage.directory = path;
+    }
+    let choices =
+        [("interval", SyncChoice::Interval), ("always", SyncChoice::Always), ("never", SyncChoice::Never)];
+    storage.sync = section.choice("sync", &choices).unwrap_or(storage.sync);
+    integers!(section, storage,
+        integer sync_interval_ms 1..=MAX_TIMER_MS;
+        integer snapshot_interval_s 1..=MAX_SNAPSHOT_INTERVAL_S;
+    );
+    section.finish();
+    storage
 }
 
 fn limits(mut section: Section<'_, '_>) -> Limits {

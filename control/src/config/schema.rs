@@ -20,6 +20,8 @@ pub struct Config {
     pub workers: Workers,
     /// `[paths]`.
     pub paths: Paths,
+    /// `[storage]`.
+    pub storage: Storage,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timers]`.
@@ -117,6 +119,47 @@ impl Paths {
     pub fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }
+
+    /// The logs while the machine runs, where they are kept.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+}
+
+/// What of the state outlives the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageMode {
+    /// Operations and snapshots go to the directory: a killed daemon loses nothing, a crashed machine what was not synced.
+    Disk,
+    /// Nothing: every start is a new epoch, and learns the state from its peers.
+    Memory,
+}
+
+/// When what was written is made to survive the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncChoice {
+    /// Every `sync_interval_ms`, all of it at once.
+    Interval,
+    /// After each burst of writes, as soon as the disk is free.
+    Always,
+    /// With snapshots and at the end; else when the kernel likes.
+    Never,
+}
+
+/// `[storage]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// What outlives the daemon.
+    pub mode: StorageMode,
+    /// The data directory: one node's, on a disk.
+    pub directory: PathBuf,
+    /// When logs are synced.
+    pub sync: SyncChoice,
+    /// Period of syncs, if that is the choice, milliseconds.
+    pub sync_interval_ms: u64,
+    /// Time after which a changed shard gets a snapshot, seconds; a log that is half full gets one at once.
+    pub snapshot_interval_s: u64,
 }
 
 /// `[limits]`: a bound on everything that can grow. Per shard unless the name says otherwise.

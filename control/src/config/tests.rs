@@ -1,4 +1,4 @@
-use super::schema::{Config, Idle, PortChoice};
+use super::schema::{Config, Idle, PortChoice, StorageMode, SyncChoice};
 
 const REFERENCE: &str = include_str!("../../../config/latticed.toml");
 
@@ -37,7 +37,7 @@ fn reference_equals_the_defaults() {
 fn reference_names_every_key() {
     // The reader lists the keys that it knows when it meets one that is like none of them.
     let extra = "zzzzzzzz = 1\n";
-    for section in ["cluster", "node", "network", "workers", "paths", "limits", "timers"] {
+    for section in ["cluster", "node", "network", "workers", "paths", "storage", "limits", "timers"] {
         let text = REFERENCE.replace(&format!("\n[{section}]"), &format!("\n[{section}]\n{extra}#"));
         let problem = problems(&text).remove(0);
         let known = problem.rsplit("known here: ").next().unwrap_or_default();
@@ -61,6 +61,17 @@ fn a_full_file_is_read() {
     assert_eq!((config.limits.max_clients, config.timers.heartbeat_ms), (7, 20));
     assert_eq!(config.paths.socket().to_str(), Some("/dev/shm/latticed/host-c/daemon.sock"));
     assert_eq!(config.peers.len(), 1);
+}
+
+#[test]
+fn storage_is_on_disk_unless_it_is_said_otherwise() {
+    let config = Config::parse(&with("[limits]\nlog_bytes = 131072"), "disk").expect("valid");
+    assert_eq!((config.storage.mode, config.storage.sync), (StorageMode::Disk, SyncChoice::Interval));
+    assert_eq!(config.storage.directory.to_str(), Some("/var/lib/latticed/node-1"));
+    let text = "[storage]\nmode = \"memory\"\nsync = \"never\"\n[limits]\nlog_bytes = 100000";
+    let config = Config::parse(&with(text), "memory").expect("any size does in memory");
+    assert_eq!((config.storage.mode, config.storage.sync), (StorageMode::Memory, SyncChoice::Never));
+    assert_eq!(Config::dev("/d".into(), 7400).storage.mode, StorageMode::Memory);
 }
 
 #[test]
@@ -98,6 +109,26 @@ fn each_mistake_is_told_with_its_line() {
         (
             "[paths]\ndirectory = \"/a b\"",
             "8: paths.directory: is \"/a b\"; expected an absolute path without white",
+        ),
+        (
+            "[storage]\nmode = \"dsik\"",
+            "8: storage.mode: is \"dsik\"; expected one of \"disk\", \"memory\"; did you mean \"disk\"?",
+        ),
+        ("[storage]\nsync = \"allways\"", "8: storage.sync: is \"allways\"; expected one of \"interval\","),
+        ("[storage]\nsync_interval_ms = 0", "8: storage.sync_interval_ms: is 0; expected an integer from 1"),
+        ("[storage]\nsnapshot_interval_s = 604801", "8: storage.snapshot_interval_s: is 604801; expected"),
+        ("[storage]\ndirectory = \"data\"", "8: storage.directory: is \"data\"; expected an absolute path"),
+        (
+            "[storage]\ndirectoy = \"/d\"",
+            "8: storage.directoy: there is no such key; did you mean `directory`?",
+        ),
+        (
+            "[paths]\ndirectory = \"/d\"\n[storage]\ndirectory = \"/d\"",
+            "10: storage.directory: is /d, where paths.directory keeps what ends with the boot; expected",
+        ),
+        (
+            "[limits]\nlog_bytes = 100000",
+            "8: limits.log_bytes: is 100000, and a log that is kept is as large as a power of two; expected 131072, or",
         ),
         ("[timers]\nheartbeat_ms = 600", "7: timers.peer_timeout_ms: is 1000, with a heartbeat each 600 ms"),
         (

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::report::Report;
-use super::schema::{Config, MAX_PEERS};
+use super::schema::{Config, MAX_PEERS, StorageMode};
 
 /// Bytes of a Unix socket's path: `sun_path` (unix(7)) less its terminating zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -14,6 +14,7 @@ pub(super) fn validate(config: &Config, report: &mut Report) {
     ports(config, report);
     workers(config, report);
     paths(config, report);
+    storage(config, report);
     limits(config, report);
     timers(config, report);
     peers(config, report);
@@ -51,6 +52,28 @@ fn paths(config: &Config, report: &mut Report) {
             "paths.directory",
             format!("makes the socket's path {bytes} bytes long"),
             format!("expected a directory so short that it has at most {MAX_SOCKET_PATH_BYTES}"),
+        );
+    }
+}
+
+fn storage(config: &Config, report: &mut Report) {
+    if config.storage.mode == StorageMode::Memory {
+        return;
+    }
+    let (data, runtime) = (&config.storage.directory, &config.paths.directory);
+    if data == runtime || data.starts_with(config.paths.logs()) {
+        report.problem_at(
+            "storage.directory",
+            format!("is {}, where paths.directory keeps what ends with the boot", data.display()),
+            "expected a directory of its own, on a disk",
+        );
+    }
+    let log_bytes = config.limits.log_bytes;
+    if !log_bytes.is_power_of_two() {
+        report.problem_at(
+            "limits.log_bytes",
+            format!("is {log_bytes}, and a log that is kept is as large as a power of two"),
+            format!("expected {}, or storage.mode = \"memory\"", log_bytes.next_power_of_two()),
         );
     }
 }

@@ -91,6 +91,7 @@ fn screen(status: &Status) -> String {
             shard.vector_digest
         );
     }
+    kept(&mut text, status);
     let _ = writeln!(text, "clients {}", status.clients.len());
     for client in &status.clients {
         let pid = client.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
@@ -100,6 +101,31 @@ fn screen(status: &Status) -> String {
         let _ = writeln!(text, "{name:<40} {value}");
     }
     text
+}
+
+fn kept(text: &mut String, status: &Status) {
+    let Some(storage) = &status.storage else {
+        let _ = writeln!(text, "storage none: what the daemon has ends with it");
+        return;
+    };
+    let _ = writeln!(text, "storage {}, synced {}", storage.directory.display(), storage.sync);
+    for finding in &storage.findings {
+        let _ = writeln!(text, "  found {finding}");
+    }
+    let _ = writeln!(text, "shard  epoch      not durable  log used              snapshot  age        bytes");
+    for (shard, kept) in status.shards.iter().filter_map(|shard| Some((shard, shard.kept.as_ref()?))) {
+        let age = kept.snapshot_age_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} s", ms / 1000));
+        let _ = writeln!(
+            text,
+            "{:<6} {:<10} {:<12} {:<21} {:<9} {age:<10} {}",
+            shard.shard,
+            if kept.epoch_continued { "continued" } else { "new" },
+            kept.durable_lag_seqs,
+            format!("{} of {}", kept.log_used_bytes, kept.log_bytes),
+            kept.snapshot_generation,
+            kept.snapshot_bytes,
+        );
+    }
 }
 
 fn peers(text: &mut String, status: &Status) {

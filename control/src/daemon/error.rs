@@ -61,6 +61,12 @@ pub enum StartError {
         "can't make the segment: {0}; is there room on the file system of paths.directory (see limits.segment_*)?"
     )]
     Segment(#[from] lattice_segment::SegmentError),
+    /// The data directory can't be used.
+    #[error("storage: {0}; {remedy}", remedy = storage_remedy(.0))]
+    Storage(#[from] lattice_storage::StorageError),
+    /// The engines could not be made.
+    #[error("can't make the engine of a shard: {0}")]
+    Engine(#[from] lattice_engine::EngineConfigError),
     /// An engine or a worker could not be made.
     #[error("can't start worker {worker}: {reason}")]
     Worker {
@@ -85,6 +91,40 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+/// What to do about storage that can't be used.
+fn storage_remedy(error: &lattice_storage::StorageError) -> &'static str {
+    use lattice_storage::StorageError as E;
+    match error {
+        E::Locked { .. } => {
+            "another latticed runs on it: stop that one, or give this one another storage.directory"
+        }
+        E::Foreign { .. } => {
+            "give this node's own directory as storage.directory, or an empty one: it then learns everything from its peers"
+        }
+        E::Unfit { .. } => {
+            "storage.directory and paths.directory must be directories of the user that latticed runs as"
+        }
+        E::Damaged { .. } => {
+            "put back a good copy of the file, or move the directory away: the node then begins empty and learns everything from \
+             its peers"
+        }
+        E::Setting { .. } => "correct the configuration (latticed check --config FILE)",
+        E::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                "make room: storage.directory takes cluster.shards times limits.log_bytes and the snapshots, paths.directory as \
+                 much for the logs"
+            }
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                "give a storage.directory that this user can write to; storage.mode = \"memory\" keeps nothing and needs none"
+            }
+            _ => {
+                "is storage.directory there and its disk in order? storage.mode = \"memory\" keeps nothing and needs none"
+            }
+        },
+        E::Failed { .. } => "is the disk in order?",
+    }
 }
 
 fn pid_text(pid: Option<u32>) -> String {

@@ -1,11 +1,11 @@
-//! The workers' news: clients that broke their rings' rules, degradations, a worker that ended by itself.
+//! The workers' news: clients that broke their rings' rules, degradations, epochs that are over, a worker that ended by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_worker::Event;
 
-use super::Daemon;
+use super::{Daemon, storage};
 
 /// Period of looking for events: how long a client that broke the rules may keep its connection, nothing else.
 const POLL: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ pub async fn attend(daemon: Arc<Daemon>) -> u16 {
     }
 }
 
-fn handle(daemon: &Daemon, event: Event) {
+fn handle(daemon: &Arc<Daemon>, event: Event) {
     match event {
         Event::ClientFault { worker, id, why, retired } => {
             // Unmapped on this thread: a worker would stand still for it.
@@ -39,6 +39,10 @@ fn handle(daemon: &Daemon, event: Event) {
         }
         Event::Degraded { worker, what } => {
             tracing::warn!(worker, reason = %what, "degraded: {}", super::remedy(what));
+        }
+        Event::EpochOver { shard, .. } => {
+            // It may have to wait for room in the worker's queue.
+            tokio::spawn(storage::renew_epoch(Arc::clone(daemon), shard));
         }
         Event::Stopped { worker, drained } => tracing::info!(worker, drained, "worker stopped"),
     }

@@ -1,7 +1,8 @@
 //! Who this run of the daemon is: random names that no other run has.
 //!
-//! Nothing is kept on disk yet, so every start is a new epoch (48 random bits): a dot is never used twice, whatever was
-//! lost. The session (32 bits) tells acknowledgements of this run from those of an earlier one.
+//! A start goes on with the epoch of the last run only where storage shows that nothing of it is lost; everything else is a new
+//! epoch (48 random bits), so that a dot is never used twice. The session (32 bits) tells acknowledgements of this run from
+//! those of an earlier one.
 
 use lattice_crdt::ActorId;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -11,7 +12,7 @@ use super::StartError;
 /// The names of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
-    /// Node and epoch.
+    /// Node and a new epoch: for each shard that does not go on with its old one.
     pub actor: ActorId,
     /// Never zero: zero on the wire means "not known yet".
     pub session: u32,

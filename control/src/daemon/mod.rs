@@ -1,15 +1,16 @@
 //! The daemon: takes what it needs, starts the workers, and stays beside them as the control thread.
 //!
 //! ```text
-//!   validate ─> lock ─> ports ─> segment ─> workers ─> admin socket ─> READY ─> … ─> signal ─> stop
-//!                         │         │          │            │                          │
-//!   left behind by a      │         │          │            │      clients dismissed, workers flush and end,
-//!   failure: nothing,     ▼         ▼          ▼            ▼      segment CLOSED, socket removed, exit 0
-//!   in reverse order ──  gone     CLOSED     ended       removed
+//!   validate ─> lock ─> storage ─> ports ─> segment ─> workers ─> admin socket ─> READY ─> … ─> signal ─> stop
+//!                         │          │         │          │            │                          │
+//!   left behind by a      │          │         │          │            │      clients dismissed, workers flush and end,
+//!   failure: nothing,     ▼          ▼         ▼          ▼            ▼      logs synced, segment CLOSED, socket removed,
+//!   in reverse order ── as found    gone     CLOSED     ended       removed   exit 0
 //! ```
 //!
 //! One thread with a current-thread runtime does everything here: the admin socket and the clients' attachments
-//! (`admin`, `attach`), the peers' next hops (`neighbours`), the workers' events (`events`), the status. Nothing of it is
+//! (`admin`, `attach`), the peers' next hops (`neighbours`), the workers' events (`events`), what storage has to say
+//! (`storage`), the status. Nothing of it is
 //! on the way of a write; when this thread stands still, reads, writes and replication go on.
 //!
 //! What can go wrong: see [`StartError`] and [`RunError`]. A killed daemon leaves a segment that says READY with a
@@ -27,6 +28,7 @@ mod ports;
 mod rate_limit;
 mod start;
 mod status;
+mod storage;
 mod workers;
 
 pub use directory::{create_private, dev_path};
@@ -44,7 +46,6 @@ use lattice_worker::Degradation;
 
 use crate::config::Config;
 use attach::Clients;
-use identity::Identity;
 use neighbours::KnownRoutes;
 use rate_limit::RateLimit;
 use workers::Workers;
@@ -52,10 +53,11 @@ use workers::Workers;
 /// What the control thread's tasks share.
 pub struct Daemon {
     config: Config,
-    identity: Identity,
     workers: Arc<Workers>,
     /// The daemon's own read-only view of its segment, for the counters.
     reader: Reader,
+    /// `None`: in memory only.
+    storage: Option<storage::About>,
     port_mode: PortMode,
     /// Held for its link to the interface: dropping it would end the frames.
     program: Option<Mutex<XdpProgram>>,
@@ -123,6 +125,12 @@ fn remedy(what: Degradation) -> &'static str {
             "readers here miss keys or values; raise limits.segment_cells_per_worker or segment_extent_bytes_per_worker and restart"
         }
         Degradation::PortFailing => "the log has the system's reason; is the interface up?",
+        Degradation::LogFull => {
+            "writes are refused until a snapshot is durable; raise limits.log_bytes if this lasts, and see the log for failed snapshots"
+        }
+        Degradation::StorageFailing => {
+            "a write or sync of a log failed (the log says why), so nothing of that shard becomes durable; mend the disk and restart"
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use super::attach::Clients;
 use super::identity::Identity;
 use super::neighbours::{KnownRoutes, Neighbours};
 use super::ports::Ports;
+use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
-use super::{Daemon, RunError, StartError, admin, directory, events, interface, ports};
+use super::{Daemon, RunError, StartError, admin, directory, events, interface, ports, storage};
 use crate::config::Config;
 
 /// Longest time from a signal to the end: the workers' own drain and some scheduling.
@@ -50,19 +51,21 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     directory::create(&config.paths.directory)?;
     let _lock = directory::lock(&config.paths.lock())?;
     let identity = Identity::draw(config.node.id)?;
+    let prepared = storage::open(&config, &identity)?;
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
     let port_mode = log_ports(&ports);
     let (segment, writers) =
-        Segment::create(&segment_config(&config, &identity)).map_err(StartError::Segment)?;
-    let Running { daemon, tasks } = start(config, identity, netlink, ports, port_mode, writers).await?;
+        Segment::create(&segment_config(&config, &prepared)).map_err(StartError::Segment)?;
+    let Running { daemon, tasks, threads } =
+        start(config, prepared, netlink, ports, port_mode, writers).await?;
     segment.mark_ready();
     announce(&daemon);
     let died = tokio::select! {
         () = signals.stop() => None,
         worker = events::attend(Arc::clone(&daemon)) => Some(worker),
     };
-    let stopped = stop(&daemon, tasks).await;
+    let stopped = stop(&daemon, tasks, threads).await;
     segment.close();
     match (died, stopped) {
         (Some(worker), _) => Err(RunError::WorkerDied(worker)),
@@ -77,18 +80,24 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
 struct Running {
     daemon: Arc<Daemon>,
     tasks: tokio::task::JoinSet<()>,
+    threads: Option<StorageThreads>,
 }
 
 /// Starts the workers and the control thread's tasks.
 async fn start(
     config: Config,
-    identity: Identity,
+    prepared: Prepared,
     netlink: rtnetlink::Handle,
     ports: Ports,
     port_mode: lattice_port::PortMode,
     writers: Vec<Writer>,
 ) -> Result<Running, StartError> {
-    let workers = Arc::new(Workers::start(&config, &identity, ports.ports, writers)?);
+    let started = prepared.kept.map(|kept| kept.run(&config)).transpose()?;
+    let (threads, for_workers, about, news) = match started {
+        Some(s) => (Some(s.threads), s.for_workers, Some(s.about), Some(s.news)),
+        None => Default::default(),
+    };
+    let workers = Arc::new(Workers::start(&config, prepared.engines, for_workers, ports.ports, writers)?);
     let mut tasks = tokio::task::JoinSet::new();
     let routes = KnownRoutes::default();
     if let Some(interface) = ports.interface {
@@ -110,9 +119,9 @@ async fn start(
     let drops = ports.program.as_ref().map(|program| program.drop_counters().unwrap_or_default());
     let daemon = Arc::new(Daemon {
         config,
-        identity,
         workers,
         reader,
+        storage: about,
         port_mode,
         program: ports.program.map(std::sync::Mutex::new),
         unserved_before_start: super::no_socket(&drops.unwrap_or_default()),
@@ -124,7 +133,10 @@ async fn start(
         began: Instant::now(),
     });
     tasks.spawn(admin::serve(Arc::clone(&daemon), listener));
-    Ok(Running { daemon, tasks })
+    if let Some(news) = news {
+        tasks.spawn(storage::attend(Arc::clone(&daemon), news));
+    }
+    Ok(Running { daemon, tasks, threads })
 }
 
 /// Waits until every worker has given its first sign of life: a segment that is READY before would look dead to clients.
@@ -149,13 +161,14 @@ fn open_own_segment(path: &Path) -> Result<Reader, StartError> {
     })
 }
 
-fn segment_config(config: &Config, identity: &Identity) -> SegmentConfig {
+fn segment_config(config: &Config, prepared: &Prepared) -> SegmentConfig {
     SegmentConfig {
         path: config.paths.segment(),
         node: config.node.id,
         node_name: config.node.name.clone(),
         cluster: config.cluster.name.clone(),
-        actor: identity.actor.as_u64(),
+        // Shards that lost something may be in other epochs; the status has each.
+        actor: prepared.engines.first().map_or(0, |engine| engine.actor().as_u64()),
         workers: u16::try_from(config.workers.cores.len()).unwrap_or(u16::MAX),
         shards: config.cluster.shards,
         cells_per_worker: config.limits.segment_cells_per_worker,
@@ -186,21 +199,31 @@ fn announce(daemon: &Daemon) {
         paths.segment().display(),
         paths.socket().display()
     );
-    tracing::info!(actor = format!("{:016x}", daemon.identity.actor.as_u64()), "{line}");
+    tracing::info!("{line}");
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         tracing::debug!("nobody reads standard output");
     }
 }
 
-/// Orderly end: no new clients, no clients, workers done, socket gone. The caller closes the segment.
-async fn stop(daemon: &Daemon, mut tasks: tokio::task::JoinSet<()>) -> Result<(), Vec<u16>> {
+/// Orderly end: no new clients, no clients, workers done, all of it durable, socket gone. The caller closes the segment.
+async fn stop(
+    daemon: &Daemon,
+    mut tasks: tokio::task::JoinSet<()>,
+    threads: Option<StorageThreads>,
+) -> Result<(), Vec<u16>> {
     tracing::info!("stopping");
     tasks.shutdown().await;
     if let Err(error) = std::fs::remove_file(daemon.config.paths.socket()) {
         tracing::warn!(%error, "the admin socket could not be removed");
     }
     let stopped = daemon.workers.stop(STOP_TIMEOUT).await;
+    // Blocks this thread, which has nothing else to do any more.
+    match (threads, &stopped) {
+        (Some(threads), Ok(())) => threads.stop(),
+        (Some(threads), Err(_)) => threads.stop_flusher(),
+        (None, _) => {}
+    }
     // After the workers took what was submitted: a client sees its last writes acknowledged, then the end.
     daemon.clients.dismiss_all();
     stopped

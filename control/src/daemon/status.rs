@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lattice_worker::WorkerStatus;
+use lattice_worker::{ShardStatus, WorkerStatus};
 
 use super::Daemon;
-use crate::config;
-use crate::protocol::{Convergence, Peer, Shard, Status};
+use super::storage::About;
+use crate::config::{self, SyncChoice};
+use crate::protocol::{Convergence, Kept, Peer, Shard, Status, Storage};
 
 /// Time that workers have to answer. A worker answers within one turn of its loop; one that does not is reported.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -16,18 +17,20 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn status(daemon: &Daemon) -> Status {
     let workers = daemon.workers.statuses(WORKER_TIMEOUT).await;
     let peers = peers(daemon, &workers);
+    let shards = shards(daemon, &workers);
     Status {
         node: daemon.config.node.id,
         name: daemon.config.node.name.clone(),
         cluster: daemon.config.cluster.name.clone(),
-        actor: format!("{:016x}", daemon.identity.actor.as_u64()),
+        actor: shards.first().map_or_else(String::new, |shard| shard.actor.clone()),
         pid: std::process::id(),
         uptime_ms: u64::try_from(daemon.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         port: daemon.port_mode.to_string(),
         port_describe: workers.iter().map(|worker| worker.port_describe.clone()).collect(),
         segment: daemon.config.paths.segment(),
         workers: daemon.workers.count(),
-        shards: shards(&workers),
+        shards,
+        storage: daemon.storage.as_ref().map(|about| storage(daemon, about)),
         converged: all_converged(daemon, &workers, &peers),
         degraded: degraded(daemon, &workers, &peers),
         peers,
@@ -48,14 +51,16 @@ fn all_converged(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> b
     workers.len() == usize::from(daemon.workers.count()) && peers.iter().all(|peer| peer.up && peer.converged)
 }
 
-fn shards(workers: &[WorkerStatus]) -> Vec<Shard> {
+fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
     let mut shards: Vec<_> = workers
         .iter()
         .flat_map(|worker| worker.shards.iter().map(move |shard| (worker.worker, shard)))
         .map(|(worker, shard)| Shard {
             shard: shard.shard,
             worker,
+            actor: format!("{:016x}", shard.actor.as_u64()),
             last_seq: shard.last_seq,
+            kept: kept(daemon, shard),
             keys: shard.keys,
             state_digest: format!("{:016x}", shard.state_digest),
             vector_digest: format!("{:016x}", shard.vector_digest),
@@ -64,6 +69,33 @@ fn shards(workers: &[WorkerStatus]) -> Vec<Shard> {
         .collect();
     shards.sort_by_key(|shard| shard.shard);
     shards
+}
+
+/// How storage stands.
+fn storage(daemon: &Daemon, about: &About) -> Storage {
+    let storage = &daemon.config.storage;
+    let sync = match storage.sync {
+        SyncChoice::Interval => format!("every {} ms", storage.sync_interval_ms),
+        SyncChoice::Always => "always".to_owned(),
+        SyncChoice::Never => "never".to_owned(),
+    };
+    let findings = about.findings.iter().map(ToString::to_string).collect();
+    Storage { directory: storage.directory.clone(), sync, findings }
+}
+
+fn kept(daemon: &Daemon, shard: &ShardStatus) -> Option<Kept> {
+    let (continued, generation) = *daemon.storage.as_ref()?.began.get(usize::from(shard.shard))?;
+    let storage = shard.storage?;
+    Some(Kept {
+        epoch_continued: continued == Some(shard.actor),
+        durable_lag_seqs: shard.last_seq.saturating_sub(storage.durable_seq),
+        log_used_bytes: storage.uncovered_bytes,
+        log_bytes: storage.log_bytes,
+        snapshot_generation: storage.snapshot_generation.max(generation),
+        snapshot_bytes: storage.snapshot_bytes,
+        snapshot_age_ms: storage.snapshot_age_ns.map(|age_ns| age_ns / 1_000_000),
+        snapshots_failed: storage.snapshots_failed,
+    })
 }
 
 fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
@@ -124,6 +156,12 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
                     .map(|what| format!("worker {worker}: {what}: {}", super::remedy(*what))),
             ),
         }
+    }
+    let findings = daemon.storage.iter().flat_map(|about| &about.findings);
+    for finding in findings.filter(|finding| finding.is_loss()) {
+        reasons.push(format!(
+            "storage, at the start: {finding}; peers bring what they have; restart once that is so to clear this"
+        ));
     }
     for peer in peers.iter().filter(|peer| !peer.up) {
         reasons.push(format!(

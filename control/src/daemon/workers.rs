@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Storage};
+use lattice_crdt::ActorId;
+use lattice_engine::{EngineConfig, EngineLimits, EngineTimers, Storage};
 use lattice_port::{PeerSlot, Port, Route};
 use lattice_segment::Writer;
-use lattice_worker::{Command, Event, Handoff, Idle, WorkerConfig, WorkerHandle, WorkerParts, WorkerStatus};
+use lattice_worker::{
+    Command, Engine, Event, Handoff, Idle, WorkerConfig, WorkerHandle, WorkerParts, WorkerStatus,
+    WorkerStorage,
+};
 
 use super::StartError;
 use super::identity::Identity;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StorageMode};
 
 /// Frames that may wait between two workers.
 const HANDOFF_SLOTS: usize = 256;
@@ -28,13 +32,15 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Makes the engines and starts one worker for each port and writer.
+    /// Starts one worker for each port and writer, over the engines of all shards in their order. `storage` has one for each
+    /// worker, or none.
     ///
     /// # Errors
     /// [`StartError::Worker`]: none runs; those that had been started were told to stop.
     pub fn start(
         config: &Config,
-        identity: &Identity,
+        engines: Vec<Engine>,
+        storage: Vec<WorkerStorage>,
         ports: Vec<Box<dyn Port>>,
         writers: Vec<Writer>,
     ) -> Result<Self, StartError> {
@@ -43,18 +49,17 @@ impl Workers {
             .map_err(|source| StartError::System { step: "connecting the workers", source })?;
         let (sender, events) = crossbeam_channel::bounded(EVENT_CAPACITY);
         let mut workers = Self { handles: Vec::new(), events };
+        let mut engines = deal_out(engines, usize::from(count)).into_iter();
+        let mut storage = storage.into_iter();
         for (index, ((port, writer), handoff)) in (0..).zip(ports.into_iter().zip(writers).zip(handoffs)) {
             let failed = |error: &dyn std::fmt::Display| StartError::Worker {
                 worker: index,
                 reason: error.to_string(),
             };
             let worker_config = worker_config(config, index, count);
-            let engines = engines(config, identity, &worker_config).map_err(|error| failed(&error));
-            let started = engines.and_then(|engines| {
-                let parts = WorkerParts { config: worker_config, engines, port, writer, handoff };
-                lattice_worker::spawn(parts, sender.clone()).map_err(|error| failed(&error))
-            });
-            match started {
+            let (engines, storage) = (engines.next().unwrap_or_default(), storage.next());
+            let parts = WorkerParts { config: worker_config, engines, port, writer, handoff, storage };
+            match lattice_worker::spawn(parts, sender.clone()).map_err(|error| failed(&error)) {
                 Ok(handle) => workers.handles.push(handle),
                 Err(error) => {
                     // Just started: no queue is full yet.
@@ -75,21 +80,28 @@ impl Workers {
     /// taken and dropped, because nothing is left that it could apply to.
     #[must_use]
     pub fn send(&self, worker: u16, command: Command) -> bool {
-        let Some(handle) = self.handles.get(usize::from(worker)) else { return true };
+        self.try_send(worker, command).is_ok()
+    }
+
+    /// As [`Workers::send`], giving back what did not fit.
+    ///
+    /// # Errors
+    /// The command: the worker's queue is full.
+    pub fn try_send(&self, worker: u16, command: Command) -> Result<(), Command> {
+        let Some(handle) = self.handles.get(usize::from(worker)) else { return Ok(()) };
         match handle.send(command) {
-            Ok(()) | Err(lattice_worker::CommandError::Stopped(_)) => true,
-            Err(lattice_worker::CommandError::Full(_)) => false,
+            Ok(()) | Err(lattice_worker::CommandError::Stopped(_)) => Ok(()),
+            Err(lattice_worker::CommandError::Full(returned)) => Err(*returned),
         }
     }
 
     /// Gives a worker a command, waiting for room until `deadline`. False: there was none, and the command is dropped.
     pub async fn send_until(&self, worker: u16, mut command: Command, deadline: Instant) -> bool {
-        let Some(handle) = self.handles.get(usize::from(worker)) else { return true };
         loop {
-            match handle.send(command) {
-                Ok(()) | Err(lattice_worker::CommandError::Stopped(_)) => return true,
-                Err(lattice_worker::CommandError::Full(_)) if Instant::now() >= deadline => return false,
-                Err(lattice_worker::CommandError::Full(returned)) => command = *returned,
+            match self.try_send(worker, command) {
+                Ok(()) => return true,
+                Err(_) if Instant::now() >= deadline => return false,
+                Err(returned) => command = returned,
             }
             tokio::time::sleep(ANSWER_POLL).await;
         }
@@ -177,19 +189,22 @@ fn worker_config(config: &Config, index: u16, workers: u16) -> WorkerConfig {
     worker
 }
 
-fn engines(
-    config: &Config,
-    identity: &Identity,
-    worker: &WorkerConfig,
-) -> Result<Vec<Engine>, lattice_engine::EngineConfigError> {
-    let now = lattice_engine::Instant { monotonic_ns: lattice_segment::monotonic_ns(), wall_ns: wall_ns() };
-    worker.owned_shards().map(|shard| Engine::new(engine_config(config, identity, shard), now)).collect()
+/// Shard `s` to worker `s % workers`, in the order of shards.
+fn deal_out(engines: Vec<Engine>, workers: usize) -> Vec<Vec<Engine>> {
+    let mut hands: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+    for (shard, engine) in engines.into_iter().enumerate() {
+        if let Some(hand) = hands.get_mut(shard % workers.max(1)) {
+            hand.push(engine);
+        }
+    }
+    hands
 }
 
-fn engine_config(config: &Config, identity: &Identity, shard: u16) -> EngineConfig {
+/// What the engine of a shard is told, in the epoch of `actor`.
+pub fn engine_config(config: &Config, identity: &Identity, actor: ActorId, shard: u16) -> EngineConfig {
     let (limits, timers) = (&config.limits, &config.timers);
     EngineConfig {
-        actor: identity.actor,
+        actor,
         session: identity.session,
         shard,
         cluster_tag: config.cluster_tag(),
@@ -216,8 +231,11 @@ fn engine_config(config: &Config, identity: &Identity, shard: u16) -> EngineConf
             max_clock_skew_ns: timers.max_clock_skew_ms * NS_PER_MS,
             ..EngineTimers::default()
         },
+        storage: match config.storage.mode {
+            StorageMode::Disk => Storage::Durable,
+            StorageMode::Memory => Storage::Memory,
+        },
         // Another sequence of draws in each shard, so that they do not all choose the same peer.
-        storage: Storage::Memory,
         random_seed: identity.random_seed ^ u64::from(shard).wrapping_mul(0x9E37_79B9_7F4A_7C15),
     }
 }

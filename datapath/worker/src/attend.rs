@@ -8,10 +8,17 @@
 
 use crate::command::{Command, Event};
 use crate::counters;
+use crate::shards::Engine;
+use crate::snapshots::Snapshots;
 use crate::status::{Degradation, ShardStatus, WorkerStatus};
 use crate::turn::{Phase, Worker};
-use lattice_engine::{Engine, Instant};
+use lattice_crdt::ActorId;
+use lattice_engine::{Instant, LogStore};
+use lattice_storage::LogHandle;
 use std::fmt::Display;
+
+/// Time without room in a log after which that is worth saying, nanoseconds: a snapshot is under way until then as a rule.
+const LOG_FULL_FOR_NS: u64 = 1_000_000_000;
 
 /// Commands carried out in one turn.
 const COMMANDS_A_TURN: usize = 8;
@@ -34,7 +41,11 @@ impl Worker {
         if now.monotonic_ns >= self.counters_due_ns {
             self.counters_due_ns = now.monotonic_ns.saturating_add(self.config.counters_ns);
             self.publish_counters();
+<<<<<<< HEAD
             self.clients.refresh_terms(&self.shards);
+=======
+            self.look_at_logs(now);
+>>>>>>> 7520fee (wip)
         }
         if let Phase::Draining { until_ns } = self.phase {
             self.stop_when_drained(now, until_ns);
@@ -57,6 +68,21 @@ impl Worker {
             Command::SetRoute { peer, route } => self.port.set_route(peer, route),
             // A reply that finds no room, or nobody waiting, is not wanted any more.
             Command::Status(reply) => drop(reply.try_send(self.status(now))),
+            Command::TakeSnapshots => self.snapshots.iter_mut().for_each(Snapshots::want_all),
+            Command::SnapshotDurable { shard, done } => {
+                let place = self.shards.place(shard);
+                if let (Some(place), Some(snapshots)) = (place, &mut self.snapshots)
+                    && let Some(engine) = self.shards.of_shard(shard)
+                {
+                    snapshots.is_durable(place, now.monotonic_ns, done, engine);
+                }
+            }
+            Command::SnapshotFailed { shard, number } => {
+                if let (Some(place), Some(snapshots)) = (self.shards.place(shard), &mut self.snapshots) {
+                    snapshots.has_failed(place, now.monotonic_ns, number);
+                }
+            }
+            Command::BeginEpoch { shard, actor, session } => self.begin_epoch(now, shard, actor, session),
             Command::Shutdown => {
                 if self.phase == Phase::Running {
                     let until_ns = now.monotonic_ns.saturating_add(self.config.drain_ns);
@@ -65,6 +91,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A peer had heard more of the old epoch than this worker has.
+    fn begin_epoch(&mut self, now: Instant, shard: u16, actor: ActorId, session: u32) {
+        let Some(place) = self.shards.place(shard) else { return };
+        let Some(engine) = self.shards.of_shard(shard) else { return };
+        if let Err(error) = engine.begin_epoch(now, actor, session) {
+            // It is reported again, and another one is drawn.
+            tracing::warn!(shard, %error, "not a new epoch");
+        } else if let Some(snapshots) = &mut self.snapshots {
+            snapshots.want_anew(place);
+        }
+        self.epochs_over &= !(1 << place);
     }
 
     fn stop_when_drained(&mut self, now: Instant, until_ns: u64) {
@@ -84,6 +123,36 @@ impl Worker {
         match engines.iter().any(|engine| engine.stats().unpublished > 0) {
             true => self.degrade(Degradation::SegmentFull, &"readers on this host miss a value"),
             false => self.degraded &= !Degradation::SegmentFull.bit(),
+        }
+    }
+
+    /// What is to be said of the logs and their epochs.
+    fn look_at_logs(&mut self, now: Instant) {
+        if self.snapshots.is_none() {
+            return;
+        }
+        let (mut is_full, mut has_failed) = (false, false);
+        for place in 0..self.shards.engines().len() {
+            let Some(engine) = self.shards.engines().get(place) else { break };
+            let (shard, is_over) = (engine.shard(), engine.epoch_is_over());
+            is_full |= engine.log().room() == 0;
+            has_failed |= self.shards.log(place).is_some_and(LogHandle::has_failed);
+            if is_over && self.epochs_over & (1 << place) == 0 && self.outgoing.settle() {
+                self.epochs_over |= 1 << place;
+                self.outgoing.send(Event::EpochOver { worker: self.config.index, shard });
+            }
+        }
+        if has_failed {
+            self.degrade(Degradation::StorageFailing, &"a log is not made durable any more");
+        }
+        if !is_full {
+            self.log_full_since_ns = None;
+            self.degraded &= !Degradation::LogFull.bit();
+            return;
+        }
+        let since_ns = *self.log_full_since_ns.get_or_insert(now.monotonic_ns);
+        if now.monotonic_ns.saturating_sub(since_ns) > LOG_FULL_FOR_NS {
+            self.degrade(Degradation::LogFull, &"operations are refused until a snapshot is durable");
         }
     }
 
@@ -109,7 +178,8 @@ impl Worker {
     }
 
     fn status(&self, now: Instant) -> WorkerStatus {
-        let shards = self.shards.engines().iter().map(|engine| shard_status(engine, now)).collect();
+        let engines = self.shards.engines().iter().enumerate();
+        let shards = engines.map(|(place, engine)| self.shard_status(place, engine, now)).collect();
         WorkerStatus {
             worker: self.config.index,
             pinned_to: self.pinned_to,
@@ -122,19 +192,23 @@ impl Worker {
             degraded: Degradation::ALL.into_iter().filter(|what| self.degraded & what.bit() != 0).collect(),
         }
     }
-}
 
-fn shard_status(engine: &Engine, now: Instant) -> ShardStatus {
-    let stats = engine.stats();
-    ShardStatus {
-        shard: engine.shard(),
-        last_seq: engine.last_seq(),
-        keys: stats.keys,
-        state_digest: engine.state_digest(),
-        vector_digest: engine.vector_digest(),
-        unpublished: stats.unpublished,
-        clock_ahead_ns: engine.clock_ahead_ns(),
-        stats,
-        peers: (0..).map_while(|slot| engine.peer_status(slot, now)).collect(),
+    fn shard_status(&self, place: usize, engine: &Engine, now: Instant) -> ShardStatus {
+        let stats = engine.stats();
+        let durable_seq = self.shards.durable_seq(engine.shard());
+        let kept = self.snapshots.as_ref().zip(self.shards.log(place));
+        ShardStatus {
+            shard: engine.shard(),
+            actor: engine.actor(),
+            last_seq: self.shards.logged_seq(engine.shard()),
+            storage: kept.map(|(snapshots, log)| snapshots.status(place, now.monotonic_ns, durable_seq, log)),
+            keys: stats.keys,
+            state_digest: engine.state_digest(),
+            vector_digest: engine.vector_digest(),
+            unpublished: stats.unpublished,
+            clock_ahead_ns: engine.clock_ahead_ns(),
+            stats,
+            peers: (0..).map_while(|slot| engine.peer_status(slot, now)).collect(),
+        }
     }
 }

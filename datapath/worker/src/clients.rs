@@ -16,7 +16,7 @@ use crate::shards::Shards;
 use crate::status::LoopStats;
 use crate::submit::{Executor, LOOK_AHEAD, Outcome};
 use crate::wakeup::Wakeup;
-use lattice_segment::{RingConsumer, RingFault, Verdict};
+use lattice_segment::{RingConsumer, RingFault, Verdict, codes};
 use rustix::fd::{AsFd, OwnedFd};
 
 /// Why a client was let go.
@@ -81,6 +81,7 @@ struct Client {
 struct Served {
     submissions: usize,
     refused: u64,
+    log_full: u64,
     postponed: bool,
     fault: Option<ClientFault>,
 }
@@ -135,6 +136,7 @@ impl Client {
             Outcome::Refused(code) => {
                 served.submissions += 1;
                 served.refused += 1;
+                served.log_full += u64::from(code == codes::LOG_FULL);
                 Verdict::Refused(code)
             }
             Outcome::Marked => {
@@ -255,6 +257,7 @@ impl Clients {
             total += served.submissions;
             self.incomplete |= served.submissions > 0;
             stats.submissions_refused += served.refused;
+            stats.refused_log_full += served.log_full;
             if served.postponed {
                 stats.submissions_postponed += 1;
                 waiting.get_or_insert(at);

@@ -31,6 +31,11 @@ impl Clock {
     }
 }
 
+/// The monotonic clock now, for what must not take longer than it may within a turn.
+pub(crate) fn monotonic_ns() -> u64 {
+    read(ClockId::Monotonic)
+}
+
 /// One clock in nanoseconds. Before 1970 is 0.
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);

@@ -6,8 +6,10 @@
 use crate::clients::ClientFault;
 use crate::status::{Degradation, WorkerStatus};
 use crossbeam_channel::Sender;
+use lattice_crdt::ActorId;
 use lattice_port::{PeerSlot, Route};
 use lattice_segment::RingConsumer;
+use lattice_storage::SnapshotDone;
 use rustix::fd::OwnedFd;
 
 /// Names an attached client; chosen by the control thread, never reused while the daemon runs.
@@ -40,6 +42,31 @@ pub enum Command {
     },
     /// Asks for a status. The reply is dropped if the channel has no room; give it one of capacity 1.
     Status(Sender<WorkerStatus>),
+    /// Takes a snapshot of each of its shards, now.
+    TakeSnapshots,
+    /// A snapshot of a shard is durable.
+    SnapshotDurable {
+        /// The shard.
+        shard: u16,
+        /// The snapshot.
+        done: SnapshotDone,
+    },
+    /// A snapshot of a shard was given up by storage; another one is tried later.
+    SnapshotFailed {
+        /// The shard.
+        shard: u16,
+        /// The snapshot's number.
+        number: u32,
+    },
+    /// Goes on in a new epoch: the answer to [`Event::EpochOver`].
+    BeginEpoch {
+        /// The shard.
+        shard: u16,
+        /// This node in an epoch that was never used.
+        actor: ActorId,
+        /// A new session, not zero.
+        session: u32,
+    },
     /// Takes what clients have submitted so far, lets them go, goes on until the peers that are up have acknowledged
     /// everything or `drain_ns` passed, and ends the thread.
     Shutdown,
@@ -75,6 +102,14 @@ pub enum Event {
         worker: u16,
         /// What.
         what: Degradation,
+    },
+    /// A peer knows operations of a shard's epoch that were never made here: the storage was an old copy. Nothing is written
+    /// to that shard until it is told a new epoch ([`Command::BeginEpoch`]).
+    EpochOver {
+        /// The worker.
+        worker: u16,
+        /// The shard.
+        shard: u16,
     },
     /// The worker's thread ends after this.
     Stopped {

@@ -10,8 +10,9 @@
 //! | `port_…` | the port |
 
 use crate::publisher::SegmentPublisher;
+use crate::shards::Engine;
 use crate::status::LoopStats;
-use lattice_engine::{Engine, EngineStats};
+use lattice_engine::EngineStats;
 use lattice_port::PortStats;
 
 type Source<S> = (&'static str, fn(&S) -> u64);
@@ -73,6 +74,7 @@ const LOOP: &[Source<LoopStats>] = &[
     ("taken_over", |s| s.taken_over),
     ("submissions", |s| s.submissions),
     ("submissions_refused", |s| s.submissions_refused),
+    ("refused_log_full", |s| s.refused_log_full),
     ("submissions_postponed", |s| s.submissions_postponed),
     ("clients_faulted", |s| s.clients_faulted),
     ("port_errors", |s| s.port_errors),

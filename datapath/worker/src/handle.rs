@@ -3,11 +3,12 @@
 use crate::command::{Command, Event};
 use crate::config::{WorkerConfig, WorkerConfigError};
 use crate::handoff::Handoff;
+use crate::shards::Engine;
+use crate::snapshots::WorkerStorage;
 use crate::status::WorkerStatus;
 use crate::turn::Worker;
 use crate::wakeup::Wakeup;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use lattice_engine::Engine;
 use lattice_port::Port;
 use lattice_segment::Writer;
 use std::io;
@@ -29,6 +30,8 @@ pub struct WorkerParts {
     pub writer: Writer,
     /// Its ends of the rings between the workers, from [`Handoff::for_workers`].
     pub handoff: Handoff,
+    /// The way to storage, where the engines' logs are in files.
+    pub storage: Option<WorkerStorage>,
 }
 
 /// Why a worker could not be made. Nothing runs; its parts are dropped.

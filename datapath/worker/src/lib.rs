@@ -10,6 +10,8 @@
 //!   port ── frames ──> ┌────────┐ <── frames of its shards ──  other workers
 //!                      │ worker │
 //!   port <── frames ── └────────┘ ──> segment (cells, heartbeat, counters) ──> readers
+//!                          │
+//!                          └──> storage: log rings, snapshot frames (memory shared with storage threads)
 //! ```
 //!
 //! What each module is for:
@@ -21,6 +23,7 @@
 //! | `clients`, `submit` | rings served fairly; from a submission to an operation |
 //! | `acks` | how far the writes of clients have got: disk, peers |
 //! | `publisher` | the segment as the engine sees it |
+//! | `snapshots` | snapshots of its shards for storage, a slice a turn |
 //! | `handoff` | frames that arrived at the wrong worker |
 //! | `idle`, `wakeup` | spin, yield, sleep; waking a sleeper without missing anything |
 //! | `attend` | carrying out commands, heartbeats, status, the way to the end |
@@ -43,6 +46,7 @@ mod idle;
 mod outgoing;
 mod publisher;
 mod shards;
+mod snapshots;
 mod status;
 mod submit;
 mod turn;
@@ -55,6 +59,8 @@ pub use handle::{CommandError, SpawnError, WorkerHandle, WorkerPanicked, WorkerP
 pub use handoff::Handoff;
 pub use idle::Idle;
 pub use publisher::SegmentPublisher;
-pub use status::{Degradation, LoopStats, ShardStatus, WorkerStatus};
+pub use shards::Engine;
+pub use snapshots::WorkerStorage;
+pub use status::{Degradation, LoopStats, ShardStatus, StorageStatus, WorkerStatus};
 pub use turn::{Turn, Worker};
 pub use wakeup::{Wakeup, client_wakeup};

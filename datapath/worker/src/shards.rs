@@ -11,7 +11,11 @@
 //! ```
 
 use crate::publisher::SegmentPublisher;
-use lattice_engine::{Engine, Instant};
+use lattice_engine::{Instant, LogStore};
+use lattice_storage::{LogHandle, ShardLog};
+
+/// The engine of a shard, with its log in memory or in files.
+pub type Engine = lattice_engine::Engine<ShardLog>;
 
 /// The most shards that a keyspace can have: one bit each.
 const MAX_SHARDS: usize = lattice_crdt::limits::MAX_SHARDS;
@@ -20,6 +24,8 @@ const _: () = assert!(MAX_SHARDS <= 64, "the sets of places are 64-bit words");
 /// Engines by place, with their deadlines.
 pub(crate) struct Shards {
     engines: Vec<Engine>,
+    /// The log of each engine, for asking how far it is durable; `None` where it is in memory.
+    logs: Vec<Option<LogHandle>>,
     /// When each engine next has something to do by itself, monotonic nanoseconds.
     deadlines_ns: Vec<u64>,
     earliest_ns: u64,
@@ -36,6 +42,7 @@ impl Shards {
     pub(crate) fn new(engines: Vec<Engine>, index: u16, workers: u16) -> Self {
         let count = engines.len();
         Self {
+            logs: engines.iter().map(|engine| engine.log().handle()).collect(),
             engines,
             deadlines_ns: vec![0; count],
             earliest_ns: 0,
@@ -58,10 +65,7 @@ impl Shards {
 
     /// The engine of a shard of this worker, which is about to be handed something.
     pub(crate) fn of_shard(&mut self, shard: u16) -> Option<&mut Engine> {
-        if self.owner(shard) != self.index {
-            return None;
-        }
-        let place = usize::from(shard / self.workers);
+        let place = self.place(shard)?;
         let engine = self.engines.get_mut(place)?;
         self.active |= 1 << place;
         Some(engine)
@@ -69,11 +73,36 @@ impl Shards {
 
     /// The engine of a shard of this worker, to look at.
     pub(crate) fn look_at(&self, shard: u16) -> Option<&Engine> {
-        if self.owner(shard) != self.index {
-            None
-        } else {
-            self.engines.get(usize::from(shard / self.workers))
-        }
+        self.engines.get(self.place(shard)?)
+    }
+
+    /// Where the engine of a shard of this worker is.
+    pub(crate) fn place(&self, shard: u16) -> Option<usize> {
+        (self.owner(shard) == self.index).then(|| usize::from(shard / self.workers))
+    }
+
+    /// The engine at a place and its log, if that is in files, for a snapshot: nothing that it would have to send.
+    pub(crate) fn for_snapshot(&mut self, place: usize) -> Option<(&mut Engine, &LogHandle)> {
+        self.engines.get_mut(place).zip(self.logs.get(place)?.as_ref())
+    }
+
+    /// The log of the engine at a place, if it is in files.
+    pub(crate) fn log(&self, place: usize) -> Option<&LogHandle> {
+        self.logs.get(place)?.as_ref()
+    }
+
+    /// Seq of the newest own operation of a shard that is in its log: everything up to it survives the process, where logs
+    /// are in files. It grows with each commit.
+    pub(crate) fn logged_seq(&self, shard: u16) -> u64 {
+        self.look_at(shard).map_or(0, |engine| engine.log().last_seq())
+    }
+
+    /// Seq of the newest own operation of a shard that survives a crash of the machine, with all before it; 0 without
+    /// storage. It grows whenever a storage thread has synced the log, and begins anew with an epoch.
+    pub(crate) fn durable_seq(&self, shard: u16) -> u64 {
+        let place = self.place(shard);
+        let of = |place: usize| Some((self.engines.get(place)?, self.logs.get(place)?.as_ref()?));
+        place.and_then(of).map_or(0, |(engine, log)| log.durable_seq(engine.actor()))
     }
 
     /// Publishes and logs what was applied and merged since the last time. Returns whether there was anything.

@@ -1,5 +1,6 @@
 //! A worker's account of itself, made when the control thread asks.
 
+use lattice_crdt::ActorId;
 use lattice_engine::{EngineStats, PeerStatus};
 use lattice_port::{PortMode, PortStats};
 use std::fmt;
@@ -32,8 +33,12 @@ pub struct WorkerStatus {
 pub struct ShardStatus {
     /// Which.
     pub shard: u16,
+    /// This node in the shard's present epoch.
+    pub actor: ActorId,
     /// Seq of the last own operation.
     pub last_seq: u64,
+    /// How it is kept; `None`: in memory only.
+    pub storage: Option<StorageStatus>,
     /// Keys held.
     pub keys: u64,
     /// Digest of the canonical state: equal on two nodes that hold the same.
@@ -48,6 +53,27 @@ pub struct ShardStatus {
     pub stats: EngineStats,
     /// The peers, in the order of their slots.
     pub peers: Vec<PeerStatus>,
+}
+
+/// How a shard is kept on storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageStatus {
+    /// Seq of the newest own operation that survives the machine.
+    pub durable_seq: u64,
+    /// Bytes of the log that no durable snapshot covers.
+    pub uncovered_bytes: u64,
+    /// Bytes that the log has place for.
+    pub log_bytes: u64,
+    /// Generation of the last snapshot that became durable in this run; 0: none yet.
+    pub snapshot_generation: u64,
+    /// Length of that snapshot.
+    pub snapshot_bytes: u64,
+    /// Time since it became durable, nanoseconds; `None`: none yet in this run.
+    pub snapshot_age_ns: Option<u64>,
+    /// Snapshots that storage gave up in this run.
+    pub snapshots_failed: u64,
+    /// Nothing becomes durable any more in this run.
+    pub has_failed: bool,
 }
 
 /// Counters of one worker's loop since it began.
@@ -81,6 +107,8 @@ pub struct LoopStats {
     pub submissions: u64,
     /// Operations of clients refused with an error code.
     pub submissions_refused: u64,
+    /// Those of them that were too early: the log had no room, or its epoch was over.
+    pub refused_log_full: u64,
     /// Times that a client's operation had to wait for a commit.
     pub submissions_postponed: u64,
     /// Clients let go for breaking the rules of their ring.
@@ -99,12 +127,22 @@ pub enum Degradation {
     SegmentFull,
     /// A system call of the port has failed since the start; the port's counters say more.
     PortFailing,
+    /// For a while, the log of some shard has had no room for operations: they are refused until a snapshot is durable. Over
+    /// when there is room.
+    LogFull,
+    /// A write or sync of some log failed: nothing of that shard becomes durable any more in this run.
+    StorageFailing,
 }
 
 impl Degradation {
     /// Every kind, in the order of their bits.
-    pub const ALL: [Degradation; 3] =
-        [Degradation::Unpinned, Degradation::SegmentFull, Degradation::PortFailing];
+    pub const ALL: [Degradation; 5] = [
+        Degradation::Unpinned,
+        Degradation::SegmentFull,
+        Degradation::PortFailing,
+        Degradation::LogFull,
+        Degradation::StorageFailing,
+    ];
 
     /// The name in reports and metrics.
     pub const fn name(self) -> &'static str {
@@ -112,6 +150,8 @@ impl Degradation {
             Degradation::Unpinned => "unpinned",
             Degradation::SegmentFull => "segment-full",
             Degradation::PortFailing => "port-failing",
+            Degradation::LogFull => "log-full",
+            Degradation::StorageFailing => "storage-failing",
         }
     }
 

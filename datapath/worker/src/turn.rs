@@ -1,9 +1,15 @@
 //! The loop: one turn does a bounded amount of everything there is to do, then the next one begins.
 //!
 //! ```text
+<<<<<<< HEAD
 //!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> tell ─> announce ─> attend ─┐
 //!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     levels  1 wake-up   commands│
 //!   │                                                                          1 kick                    heartbeat, counters
+=======
+//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> announce ─> keep ─> attend ─┐
+//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 wake-up   ≤ 50 µs  commands
+//!   │                                                                          1 kick            snapshots  heartbeat, counters
+>>>>>>> 7520fee (wip)
 //!   └─────────────────────────────────── rest: none, spin, yield, sleep <──────────────────────────────────────────────┘
 //! ```
 //!
@@ -28,6 +34,7 @@ use crate::idle::{Found, Idler, Rest};
 use crate::outgoing::Outgoing;
 use crate::publisher::SegmentPublisher;
 use crate::shards::Shards;
+use crate::snapshots::Snapshots;
 use crate::status::{Degradation, LoopStats};
 use crate::submit::Executor;
 use crate::wakeup::Wakeup;
@@ -73,6 +80,8 @@ pub struct Worker {
     pub(crate) publisher: SegmentPublisher,
     pub(crate) clients: Clients,
     pub(crate) handoff: Handoff,
+    /// Where the shards are kept on storage.
+    pub(crate) snapshots: Option<Snapshots>,
     pub(crate) wakeup: Arc<Wakeup>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) outgoing: Outgoing,
@@ -80,6 +89,10 @@ pub struct Worker {
     pub(crate) phase: Phase,
     /// One bit for each [`Degradation`] that was seen.
     pub(crate) degraded: u8,
+    /// One bit for each shard, by its place, whose epoch is over and was reported so.
+    pub(crate) epochs_over: u64,
+    /// Since when some log has had no room.
+    pub(crate) log_full_since_ns: Option<u64>,
     pub(crate) pinned_to: Option<usize>,
     pub(crate) beat_due_ns: u64,
     pub(crate) counters_due_ns: u64,
@@ -102,7 +115,7 @@ impl Worker {
         commands: Receiver<Command>,
         events: Sender<Event>,
     ) -> Result<Self, SpawnError> {
-        let WorkerParts { config, engines, port, writer, handoff } = parts;
+        let WorkerParts { config, engines, port, writer, handoff, storage } = parts;
         config.validate()?;
         let worker = config.index;
         let expected: Vec<u16> = config.owned_shards().collect();
@@ -119,18 +132,26 @@ impl Worker {
         let mut publisher = SegmentPublisher::new(writer);
         counters::register(&mut publisher);
         let shards = Shards::new(engines, config.index, config.workers);
+<<<<<<< HEAD
         Ok(Self {
             clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
+=======
+        let events_at_once = config.max_clients + Degradation::ALL.len() + shards.engines().len() + 1;
+        Ok(Self {
+            snapshots: storage.map(|storage| Snapshots::new(storage, &shards)),
+>>>>>>> 7520fee (wip)
             shards,
             port,
             publisher,
             wakeup: Arc::clone(handoff.wakeup()),
             handoff,
             commands,
-            outgoing: Outgoing::new(events, config.max_clients + Degradation::ALL.len() + 1),
+            outgoing: Outgoing::new(events, events_at_once),
             stats: LoopStats::default(),
             phase: Phase::Running,
             degraded: 0,
+            epochs_over: 0,
+            log_full_since_ns: None,
             pinned_to: None,
             beat_due_ns: 0,
             counters_due_ns: 0,
@@ -176,6 +197,7 @@ impl Worker {
         work += self.transmit(now);
         work += self.tell(work > 0);
         self.announce(now, published, work > 0);
+        work += self.keep(now);
         work += self.attend(now);
         if self.phase == Phase::Stopped {
             return Turn::Stopped;
@@ -247,12 +269,28 @@ impl Worker {
         clients.serve(&mut executor, stats)
     }
 
+    /// Goes on with the snapshot that is under way or due. Returns whether there is more to do at once.
+    fn keep(&mut self, now: Instant) -> usize {
+        match &mut self.snapshots {
+            Some(snapshots) => usize::from(snapshots.turn(now.monotonic_ns, &mut self.shards)),
+            None => 0,
+        }
+    }
+
     /// Makes everything since the last commit visible, then tells the clients whose operations were in it.
     /// Returns whether anything was published.
     fn commit(&mut self, now: Instant) -> bool {
         let published = self.shards.commit(now, &mut self.publisher);
+<<<<<<< HEAD
         let Self { config, clients, shards, wakeup, outgoing, .. } = self;
         clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
+=======
+        if let Some(snapshots) = self.snapshots.as_ref().filter(|_| published) {
+            snapshots.wake_flusher();
+        }
+        let Self { config, clients, wakeup, outgoing, .. } = self;
+        clients.complete(config.index, wakeup, &mut |event| outgoing.send(event));
+>>>>>>> 7520fee (wip)
         published
     }
 
@@ -318,6 +356,9 @@ impl Worker {
         let mut deadline_ns = self.shards.deadline_ns();
         if let Phase::Draining { until_ns } = self.phase {
             deadline_ns = deadline_ns.min(until_ns);
+        }
+        if let Some(snapshots) = &self.snapshots {
+            deadline_ns = deadline_ns.min(snapshots.deadline_ns(now_ns));
         }
         match self.idler.after_turn(now_ns, found, deadline_ns) {
             Rest::No => {}

@@ -16,7 +16,7 @@ use crate::admin::{self, Fingerprint};
 use crate::binaries::Binaries;
 use crate::config::{
     self, ClusterTable, ConfigFile, HostPlan, IdleChoice, NetworkTable, NodeTable, PathsTable, PeerTable,
-    PortChoice, WorkersTable,
+    PortChoice, StorageTable, WorkersTable,
 };
 use crate::daemon::Daemon;
 use crate::fault::Faults;
@@ -54,6 +54,8 @@ pub struct ClusterSpec {
     pub cores: Vec<u16>,
     /// The `limits` of all hosts that are not the defaults, by their names in the configuration.
     pub limits: BTreeMap<&'static str, u64>,
+    /// The `storage` of all hosts; each has a directory of its own beside its segment unless one is named.
+    pub storage: StorageTable,
     /// The faults from the start on.
     pub faults: Faults,
     /// The seed of the faults.
@@ -71,6 +73,7 @@ impl Default for ClusterSpec {
             idle: IdleChoice::Sleep,
             cores: Vec::new(),
             limits: BTreeMap::new(),
+            storage: StorageTable::default(),
             faults: Faults::NONE,
             seed: 1,
         }
@@ -98,6 +101,8 @@ impl ClusterSpec {
         (0..self.hosts)
             .map(|host| {
                 let name = format!("host-{}", char::from(b'a' + host as u8));
+                let mut storage = self.storage.clone();
+                storage.directory.get_or_insert_with(|| directory.join(&name).join("data"));
                 let config = ConfigFile {
                     cluster: ClusterTable { name: "test".into(), shards: self.shards },
                     node: NodeTable { id: host as u16 + 1, name: name.clone() },
@@ -111,6 +116,7 @@ impl ClusterSpec {
                         idle: Some(self.idle),
                     }),
                     paths: PathsTable { directory: directory.join(&name) },
+                    storage,
                     limits: self.limits.iter().map(|(&name, &limit)| (name.to_owned(), limit)).collect(),
                     peers: (0..self.hosts)
                         .filter(|&peer| peer != host)

@@ -29,6 +29,8 @@ pub struct HostPlan {
     pub shards: u16,
     /// Where the daemon keeps its segment and its socket.
     pub directory: PathBuf,
+    /// Its data directory, where the file names one.
+    pub data: Option<PathBuf>,
     /// The other nodes: id, and the address by which this host knows it.
     pub peers: Vec<(u16, IpAddr)>,
 }
@@ -47,6 +49,7 @@ impl HostPlan {
             base_port: parsed.network.base_port,
             shards: parsed.cluster.shards,
             directory: parsed.paths.directory,
+            data: parsed.storage.directory,
             peers: parsed.peers.into_iter().map(|peer| (peer.id, peer.address)).collect(),
         })
     }
@@ -82,6 +85,55 @@ pub enum PortChoice {
     Udp,
 }
 
+/// `storage.mode`: what outlives the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageMode {
+    /// Its state.
+    Disk,
+    /// Nothing.
+    Memory,
+}
+
+/// `storage.sync`: when what was written survives the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncChoice {
+    /// Every few milliseconds.
+    Interval,
+    /// At once.
+    Always,
+    /// When the kernel likes.
+    Never,
+}
+
+/// `[storage]`; what is `None` is left to the daemon, but for the directory, which the harness gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageTable {
+    /// What outlives the daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<StorageMode>,
+    /// The data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// When logs are synced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncChoice>,
+    /// Period of syncs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_interval_ms: Option<u64>,
+    /// Period of snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_interval_s: Option<u64>,
+}
+
+impl StorageTable {
+    /// Nothing is kept.
+    pub fn memory() -> StorageTable {
+        StorageTable { mode: Some(StorageMode::Memory), ..StorageTable::default() }
+    }
+}
+
 /// `workers.idle`: what a worker does when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,6 +166,8 @@ pub(crate) struct ConfigFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersTable>,
     pub paths: PathsTable,
+    #[serde(default)]
+    pub storage: StorageTable,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
     #[serde(default)]

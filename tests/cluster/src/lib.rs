@@ -45,7 +45,7 @@ pub mod switch;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterSpec, Host};
-pub use config::{HostPlan, IdleChoice, PortChoice};
+pub use config::{HostPlan, IdleChoice, PortChoice, StorageTable};
 pub use daemon::{Daemon, Ready};
 pub use environment::{Environment, require};
 pub use fault::Faults;

@@ -1,5 +1,5 @@
-//! A daemon that is killed comes back empty, as a new epoch, and learns everything from its peers; no total is wrong. A
-//! daemon that is asked to stop closes its segment.
+//! A daemon that is killed goes on with its epoch and its state. One whose data is lost comes back empty, as a new epoch, and
+//! learns everything from its peers; no total is wrong. A daemon that is asked to stop closes its segment.
 
 mod common;
 
@@ -15,7 +15,17 @@ fn start() -> Cluster {
 }
 
 #[test]
-fn a_killed_daemon_comes_back_as_a_new_epoch_and_learns_everything() {
+fn a_killed_daemon_goes_on_with_its_epoch() {
+    killed_and_back(false);
+}
+
+#[test]
+fn a_daemon_whose_data_is_lost_comes_back_as_a_new_epoch_and_learns_everything() {
+    killed_and_back(true);
+}
+
+/// Kills host 2 again and again, takes away what it had on disk if asked to, and lets it come back beside its peers.
+fn killed_and_back(data_is_lost: bool) {
     let mut cluster = start();
     let clients = clients(&cluster);
     let mut writers: Vec<Writer> =
@@ -30,6 +40,9 @@ fn a_killed_daemon_comes_back_as_a_new_epoch_and_learns_everything() {
         cluster.wait_converged(CONVERGE_TIMEOUT).unwrap();
         let before = cluster.fingerprints().unwrap()[2].actor.clone();
         cluster.daemon(2).kill().unwrap();
+        if data_is_lost {
+            std::fs::remove_dir_all(cluster.hosts()[2].plan.data.as_ref().unwrap()).unwrap();
+        }
         for writer in &mut writers[..2] {
             for _ in 0..20 {
                 writer.batch();
@@ -38,7 +51,11 @@ fn a_killed_daemon_comes_back_as_a_new_epoch_and_learns_everything() {
         cluster.restart(2).unwrap();
         cluster.wait_peers_up().unwrap();
         let after = cluster.fingerprints().unwrap()[2].actor.clone();
-        assert_ne!(before, after, "round {round}: an epoch must not be used again after its state is lost");
+        assert_eq!(
+            before != after,
+            data_is_lost,
+            "round {round}: an epoch goes on if and only if its state is there"
+        );
         // The application on that host lives on, and so does its client.
         clients[2].reconnect(WRITE_TIMEOUT).unwrap();
         assert_exact(&cluster, &clients, &writers);

@@ -45,18 +45,27 @@ impl Leftovers {
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).with_context(|| {
             format!("{} is locked: another demo runs on this machine", lock_path.display())
         })?;
-        Ok(Leftovers { directories, lock_path, _lock: lock })
+        let leftovers = Leftovers { directories, lock_path, _lock: lock };
+        // What a demo that was killed has left is no state to begin with.
+        leftovers.remove();
+        Ok(leftovers)
+    }
+}
+
+impl Leftovers {
+    fn remove(&self) {
+        for directory in &self.directories {
+            // Whatever stays is tried again by the next demo.
+            let _ = std::fs::remove_dir_all(directory);
+            // The hosts' common directory goes with the last of them.
+            let _ = directory.parent().map(std::fs::remove_dir);
+        }
     }
 }
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        for directory in &self.directories {
-            // Whatever stays is cleared by the next daemon of that name.
-            let _ = std::fs::remove_dir_all(directory);
-            // The hosts' common directory goes with the last of them.
-            let _ = directory.parent().map(std::fs::remove_dir);
-        }
+        self.remove();
         // Last, and still locked: who finds no lock finds no directory of ours either.
         let _ = std::fs::remove_file(&self.lock_path);
     }

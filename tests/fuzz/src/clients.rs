@@ -124,7 +124,7 @@ fn parts(directory: &TempDir) -> (WorkerParts, Segment) {
         timers: EngineTimers::default(),
         random_seed: 1,
     };
-    let engine = Engine::new(engine, instant(1)).expect("a good configuration");
+    let engine = Engine::in_memory(engine, instant(1)).expect("a good configuration");
     let alone = MemoryNode { local: IpAddr::V4(Ipv4Addr::LOCALHOST), peers: Vec::new() };
     let port = network(&[alone], 1).expect("an eventfd").remove(0);
     let handoff = Handoff::for_workers(WORKERS, 2).expect("eventfds").remove(0);
@@ -134,6 +134,7 @@ fn parts(directory: &TempDir) -> (WorkerParts, Segment) {
         port: Box::new(port),
         writer: writers.remove(0),
         handoff,
+        storage: None,
     };
     (parts, segment)
 }

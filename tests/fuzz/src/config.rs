@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use lattice_control::config::{Config, ConfigErrors, Idle, LoadError, MAX_PEERS, PortChoice};
+use lattice_control::config::{
+    Config, ConfigErrors, Idle, LoadError, MAX_PEERS, PortChoice, StorageMode, SyncChoice,
+};
 use lattice_crdt::ActorId;
 use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, MemoryLog, Storage};
 use lattice_worker::WorkerConfig;
@@ -72,6 +74,8 @@ fn within_bounds(config: &Config) {
     assert!(config.paths.directory.is_absolute());
     assert!(config.paths.socket().as_os_str().as_bytes().len() <= 107);
     let ring = |slots: u32| slots.is_power_of_two() && (32..=65_536).contains(&slots);
+    assert!(config.storage.directory.is_absolute() && config.storage.sync_interval_ms > 0);
+    assert!(config.storage.mode == StorageMode::Memory || limits.log_bytes.is_power_of_two());
     assert!(ring(limits.submission_slots) && ring(limits.completion_slots));
     assert!((1..=1 << 26).contains(&limits.segment_cells_per_worker));
     assert!((4096..=1 << 35).contains(&limits.segment_extent_bytes_per_worker));
@@ -145,7 +149,7 @@ fn quoted(text: &str) -> String {
 
 /// A configuration as a file with every key.
 fn written(config: &Config) -> String {
-    let Config { cluster, node, network, workers, paths, limits, timers, peers } = config;
+    let Config { cluster, node, network, workers, paths, storage, limits, timers, peers } = config;
     let port = match network.port {
         PortChoice::Auto => "auto",
         PortChoice::Xdp => "xdp",
@@ -178,6 +182,18 @@ fn written(config: &Config) -> String {
             $(out.push_str(&format!("{} = {}\n", stringify!($field), $table.$field));)+
         };
     }
+    let mode = match storage.mode {
+        StorageMode::Disk => "disk",
+        StorageMode::Memory => "memory",
+    };
+    let sync = match storage.sync {
+        SyncChoice::Interval => "interval",
+        SyncChoice::Always => "always",
+        SyncChoice::Never => "never",
+    };
+    let data = quoted(storage.directory.to_str().expect("a path out of a text"));
+    section!(storage: sync_interval_ms snapshot_interval_s);
+    out.push_str(&format!("mode = {mode:?}\nsync = {sync:?}\ndirectory = {data}\n"));
     section!(limits: max_keys log_bytes log_records max_actors max_ranges_per_actor max_pre_removed
         max_window_frames max_burst_ops segment_cells_per_worker segment_extent_bytes_per_worker
         change_ring_entries submission_slots completion_slots max_clients umem_frames_per_worker);

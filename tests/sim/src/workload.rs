@@ -223,7 +223,9 @@ impl World<'_> {
             }
             // It takes another one in its next turn.
             OpError::EpochOver => self.hosts[host].shards[index].recovered,
-            OpError::BadKey(_) | OpError::TooLarge { .. } | OpError::WrongOperation | OpError::LogFull => false,
+            OpError::BadKey(_) | OpError::TooLarge { .. } | OpError::WrongOperation | OpError::LogFull => {
+                false
+            }
         };
         if !explained {
             self.fail(format!("n{} refused {drawn:?} without a reason that holds: {error}", host + 1));

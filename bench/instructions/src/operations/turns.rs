@@ -33,7 +33,7 @@ fn host(number: u16, peer: u16, port: lattice_port::MemoryPort) -> anyhow::Resul
     writer.set_watchers(false);
     let mut config = WorkerConfig::new(0, 1, 1, UDP_PORT_BASE);
     config.idle = Idle::Busy;
-    let engine = Engine::new(
+    let engine = Engine::in_memory(
         EngineConfig {
             actor: ActorId::new(number, 0xE000),
             session: 0x5000 + u32::from(number),
@@ -50,7 +50,8 @@ fn host(number: u16, peer: u16, port: lattice_port::MemoryPort) -> anyhow::Resul
     let handoff = Handoff::for_workers(1, 16)?.pop().context("no hand-off")?;
     let (events_in, events) = bounded(64);
     let (commands, receiver) = bounded(16);
-    let parts = WorkerParts { config, engines: vec![engine], port: Box::new(port), writer, handoff };
+    let parts =
+        WorkerParts { config, engines: vec![engine], port: Box::new(port), writer, handoff, storage: None };
     let worker = Worker::new(parts, receiver, events_in)?;
     Ok(Host { worker, commands, reader, _events: events, _segment: segment, _directory: directory })
 }

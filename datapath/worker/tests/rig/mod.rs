@@ -10,7 +10,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lattice_crdt::{ActorId, Kind};
-use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, Storage};
+use lattice_engine::{EngineConfig, EngineLimits, EngineTimers, Instant, Storage};
 use lattice_port::Port;
 use lattice_port::memory::{MemoryNode, MemoryPort, network};
 use lattice_segment::{
@@ -18,7 +18,8 @@ use lattice_segment::{
     Target, Ticket, create_rings, key_hash, shard_of,
 };
 use lattice_worker::{
-    Command, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus, client_wakeup,
+    Command, Engine, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus,
+    client_wakeup,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -127,7 +128,7 @@ fn engine(plan: &Plan, node: u16, shard: u16) -> Engine {
         storage: Storage::Memory,
         random_seed: u64::from(node) << 16 | u64::from(shard),
     };
-    Engine::new(config, moment(START_NS)).unwrap()
+    Engine::in_memory(config, moment(START_NS)).unwrap()
 }
 
 pub fn moment(monotonic_ns: u64) -> Instant {
@@ -169,7 +170,7 @@ fn node_parts(plan: &Plan, node: u16, ports: Vec<MemoryPort>) -> NodeParts {
             config.max_clients = plan.max_clients;
             let engines = config.owned_shards().map(|shard| engine(plan, node, shard)).collect();
             let port: Box<dyn Port> = Box::new(port);
-            WorkerParts { config, engines, port, writer, handoff }
+            WorkerParts { config, engines, port, writer, handoff, storage: None }
         });
     NodeParts { parts: parts.collect(), segment, reader: Reader::open(&path).unwrap(), directory }
 }
