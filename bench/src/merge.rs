@@ -165,7 +165,7 @@ pub(crate) fn per_delta(duration: Duration, round: Round) -> f64 {
 /// Inserting into, and removing from, a set of so many elements of sixteen bytes.
 fn sets(elements: usize, effort: Effort) -> anyhow::Result<[Row; 2]> {
     let duration = effort.pick(Duration::from_millis(1200), Duration::from_millis(10));
-    let mut set = SetCase::new(elements, 16, effort)?;
+    let mut set = SetCase::new(elements, 16)?;
     let name = |what: &str| format!("set of {elements}: {what}, decode + merge + publish");
     let mut insert = Series::new(name("insert"), Unit::Ns);
     let mut remove = Series::new(name("remove"), Unit::Ns);
@@ -176,6 +176,13 @@ fn sets(elements: usize, effort: Effort) -> anyhow::Result<[Row; 2]> {
         remove.record(per_delta(removed.merge + removed.publish, removed));
     }
     Ok([Row::new(insert).chart("merge"), Row::new(remove).chart("merge")])
+}
+
+/// An element of a set, of at least eight bytes. Neighbours in time are none in the set.
+pub(crate) fn element(at: usize, bytes: usize) -> Vec<u8> {
+    let mut element = vec![b'.'; bytes];
+    element[..8].copy_from_slice(&(at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+    element
 }
 
 /// A set at both hosts, and elements that come and go.
@@ -190,17 +197,12 @@ impl SetCase {
     /// Elements that come at once, and go at once.
     const GUESTS: usize = 200;
 
-    /// With so many elements of so many bytes, at least eight.
-    pub(crate) fn new(elements: usize, bytes: usize, _: Effort) -> anyhow::Result<SetCase> {
+    /// With so many elements of so many bytes.
+    pub(crate) fn new(elements: usize, bytes: usize) -> anyhow::Result<SetCase> {
         let directory = tempfile::Builder::new().prefix("lattice-bench-").tempdir_in("/dev/shm")?;
         let extent_bytes = ((elements * (bytes + 8) * 8) as u64).max(4 << 20);
         let engines = Engines::start(directory.path(), Size { origins: 1, keys: 16, extent_bytes })?;
-        let element = |at: usize| {
-            let mut element = vec![b'.'; bytes];
-            // Not in order: neighbours in time are none in the set.
-            element[..8].copy_from_slice(&(at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-            element
-        };
+        let element = |at| element(at, bytes);
         let mut set = SetCase {
             engines,
             elements: (0..elements).map(element).collect(),

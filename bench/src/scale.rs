@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::budget::{Budget, Quantity};
 use crate::engines::{Engines, Round, Size};
 use crate::measure::Effort;
-use crate::merge::{Draw, SetCase, names, per_delta};
+use crate::merge::{Draw, SetCase, element, names, per_delta};
 use crate::report::{Report, Row};
 use crate::series::{Series, Unit};
 
@@ -29,6 +29,8 @@ const CORE: usize = 0;
 const CELL_BYTES: u64 = 64;
 /// An entry of the segment's index.
 const INDEX_ENTRY_BYTES: u64 = 8;
+/// What a key may take, engine and segment.
+const KEY_BUDGET_BYTES: f64 = 256.0;
 
 /// Runs all cases.
 ///
@@ -38,8 +40,11 @@ pub fn run(effort: Effort) -> anyhow::Result<Report> {
     let is_pinned = core_affinity::set_for_current(core_affinity::CoreId { id: CORE });
     let mut report = Report::new("scale", json!({ "loop": "closed", "pinned": is_pinned, "round": ROUND }));
     memory_of_keys(effort.pick(100_000, 2_000), &mut report)?;
+    let elements = effort.pick(100_000, 2_000);
     for bytes in [16, 64] {
-        report.push(memory_of_elements(effort.pick(100_000, 2_000), bytes, effort)?);
+        for members in effort.pick(vec![10, 1_000, 100_000], vec![10, 1_000]) {
+            report.push(memory_of_elements(elements / members, members, bytes)?);
+        }
     }
     for keys in effort.pick(vec![1_000, 10_000, 100_000, 1_000_000], vec![1_000, 2_000]) {
         let mut counters = Counters::new(1, keys)?;
@@ -64,7 +69,7 @@ pub fn run(effort: Effort) -> anyhow::Result<Report> {
         report.push(row.place("actors", f64::from(actors), "counter"));
     }
     for elements in effort.pick(vec![10, 100, 1_000, 10_000, 100_000], vec![10, 1_000]) {
-        let mut set = SetCase::new(elements, 16, effort)?;
+        let mut set = SetCase::new(elements, 16)?;
         let mut series = Series::new(format!("set of {elements}: insert"), Unit::Ns);
         for _ in 0..effort.pick(500, 5) {
             let [inserted, _] = set.there_and_back()?;
@@ -149,21 +154,39 @@ fn memory_of_keys(keys: usize, report: &mut Report) -> anyhow::Result<()> {
     let index = (2 * keys as u64).next_power_of_two() * INDEX_ENTRY_BYTES;
     let segment = (keys as u64 * CELL_BYTES + index + counters.engines.extent_bytes()) as f64 / keys as f64;
     let all = Series::single("memory of a counter's key, three nodes", Unit::Bytes, engine + segment);
-    let row = Row::new(all).budget(Budget::at_most(Quantity::P50, 256.0));
+    let row = Row::new(all).budget(Budget::at_most(Quantity::P50, KEY_BUDGET_BYTES));
     report.push_headline(row.setup(json!({ "engine": engine, "segment": segment, "keys": keys })));
     report.push(wire("a counter's delta on the wire, its key still to be told", &first));
     report.push(wire("a counter's delta on the wire, its key known", &later));
     Ok(())
 }
 
-/// Bytes of a set's element.
-fn memory_of_elements(elements: usize, bytes: usize, effort: Effort) -> anyhow::Result<Row> {
-    let empty = SetCase::new(0, bytes, effort)?.engines.receiver_bytes;
-    let mut set = SetCase::new(elements, bytes, effort)?;
-    let engine = (set.engines.receiver_bytes - empty) as f64 / elements as f64;
-    let segment = set.engines.extent_bytes() as f64 / elements as f64;
-    let name = format!("memory of a set's element of {bytes} B");
+/// Bytes of an element of so many sets of so many members each: everything, divided by the elements. The key of a set has
+/// the budget of any key, of which each of its elements has a share.
+fn memory_of_elements(sets: usize, members: usize, bytes: usize) -> anyhow::Result<Row> {
+    let directory = tempfile::Builder::new().prefix("lattice-bench-").tempdir_in("/dev/shm")?;
+    let extent_bytes = ((sets * members * (bytes + 8) * 8) as u64).max(4 << 20);
+    let engines = |sets: usize, part: &str| {
+        let directory = directory.path().join(part);
+        std::fs::create_dir(&directory)?;
+        Engines::start(&directory, Size { origins: 1, keys: sets.max(1), extent_bytes })
+    };
+    let empty = engines(0, "empty")?.receiver_bytes;
+    let mut engines = engines(sets, "sets")?;
+    for set in 0..sets {
+        let key = format!("bench-set{set:07}").into_bytes();
+        let elements: Vec<_> = (0..members).map(|at| element(at, bytes)).collect();
+        for chunk in elements.chunks(ROUND) {
+            let insert = |at: usize| (Kind::Set, key.as_slice(), LocalOp::SetInsert(&chunk[at]));
+            engines.round(0, chunk.len(), 250, insert)?;
+        }
+    }
+    let elements = (sets * members) as f64;
+    let engine = (engines.receiver_bytes - empty) as f64 / elements;
+    let cells = sets as u64 * CELL_BYTES + (2 * sets as u64).next_power_of_two() * INDEX_ENTRY_BYTES;
+    let segment = (cells + engines.extent_bytes()) as f64 / elements;
+    let name = format!("memory of a set's element of {bytes} B, {members} to a set");
     let row = Row::new(Series::single(name, Unit::Bytes, engine + segment));
-    let budget = Budget::at_most(Quantity::P50, (3 * bytes + 64) as f64);
-    Ok(row.budget(budget).setup(json!({ "engine": engine, "segment": segment, "elements": elements })))
+    let budget = Budget::at_most(Quantity::P50, (3 * bytes + 64) as f64 + KEY_BUDGET_BYTES / members as f64);
+    Ok(row.budget(budget).setup(json!({ "engine": engine, "segment": segment, "sets": sets })))
 }

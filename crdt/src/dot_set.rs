@@ -27,6 +27,13 @@ impl DotSet {
         Self(Repr::Inline { len: 0, dots: [UNUSED; INLINE] })
     }
 
+    /// The set of these dots.
+    pub(crate) fn from_slice(dots: &[Dot]) -> Self {
+        let mut set = Self::new();
+        dots.iter().for_each(|dot| _ = set.insert(*dot));
+        set
+    }
+
     /// The dots, ascending.
     pub fn as_slice(&self) -> &[Dot] {
         match &self.0 {

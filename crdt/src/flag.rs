@@ -72,18 +72,15 @@ impl DotStore for Flag {
         self.side(element).map_or(&[], DotSet::as_slice)
     }
 
-    fn insert(&mut self, element: &[u8], dot: Dot) -> bool {
-        self.side_mut(element).is_some_and(|side| side.insert(dot))
+    fn insert(&mut self, element: &[u8], dot: Dot) -> Option<usize> {
+        let side = self.side_mut(element)?;
+        side.insert(dot).then(|| side.len())
     }
 
-    fn remove(&mut self, element: &[u8], dot: Dot) -> bool {
-        self.side_mut(element).is_some_and(|side| side.remove(dot))
-    }
-
-    fn holder<'e>(&self, _element: &'e [u8], dot: Dot) -> Option<&'e [u8]> {
-        [DISABLE_ELEMENT, ENABLE_ELEMENT]
-            .into_iter()
-            .find(|side| self.side(side).is_some_and(|dots| dots.contains(dot)))
+    fn remove<'e>(&mut self, _element: &'e [u8], dot: Dot) -> Option<(&'e [u8], usize)> {
+        let mut sides =
+            [(DISABLE_ELEMENT, &mut self.disable), (ENABLE_ELEMENT, &mut self.enable)].into_iter();
+        sides.find_map(|(element, side)| side.remove(dot).then(|| (element, side.len())))
     }
 
     fn join_element(

@@ -21,16 +21,14 @@ pub trait DotStore {
     /// The live dots of `element`, ascending.
     fn dots(&self, element: &[u8]) -> &[Dot];
 
-    /// Makes `dot` live under `element`; false if it was, or if the store has no such element (a flag has two).
-    fn insert(&mut self, element: &[u8], dot: Dot) -> bool;
+    /// Makes `dot` live under `element`; returns how many dots live there then. `None` if it was live, or if the store has
+    /// no such element (a flag has two).
+    fn insert(&mut self, element: &[u8], dot: Dot) -> Option<usize>;
 
-    /// Takes `dot` out of `element`; false if it was not there.
-    fn remove(&mut self, element: &[u8], dot: Dot) -> bool;
-
-    /// The element under which an operation on `element` finds `dot`, if it is live. A set's operations touch their
-    /// own element; a flag's supersede both sides. This says which element to name to [`remove`](Self::remove) and to
-    /// a digest.
-    fn holder<'e>(&self, element: &'e [u8], dot: Dot) -> Option<&'e [u8]>;
+    /// Takes `dot` out of wherever an operation on `element` finds it: a set's operations touch their own element, a
+    /// flag's supersede both sides. Returns the element that held it, and how many dots are left there; `None` if it was
+    /// not live.
+    fn remove<'e>(&mut self, element: &'e [u8], dot: Dot) -> Option<(&'e [u8], usize)>;
 
     /// Rule 5 for one element of a sender whose live dots of it are `live`: drops local dots that the sender has
     /// covered and that are not live there; inserts the live ones that `admit` lets in (not covered here, not

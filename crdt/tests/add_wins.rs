@@ -196,14 +196,14 @@ fn concurrent_enable_and_disable_are_settled_by_the_kind() {
 fn the_walk_cursor_visits_each_live_element_once_in_byte_order() {
     let mut set = AwSet::new();
     for element in [b"b".as_slice(), b"", b"ab", b"a"] {
-        assert!(set.insert(element, Dot::new(ActorId::new(1, 1), 1)));
+        assert_eq!(set.insert(element, Dot::new(ActorId::new(1, 1), 1)), Some(1));
     }
     let mut seen: Vec<Vec<u8>> = Vec::new();
     while let Some((element, _)) = set.next_element(seen.last().map(Vec::as_slice)) {
         seen.push(element.to_vec());
         if seen.len() == 2 {
             assert!(
-                set.remove(b"a", Dot::new(ActorId::new(1, 1), 1)),
+                set.remove(b"a", Dot::new(ActorId::new(1, 1), 1)).is_some(),
                 "the walk goes on from a removed element"
             );
         }
@@ -215,8 +215,8 @@ fn the_walk_cursor_visits_each_live_element_once_in_byte_order() {
 #[test]
 fn a_flag_has_no_other_elements() {
     let mut flag = Flag::new();
-    assert!(!flag.insert(b"\x02", Dot::new(ActorId::new(1, 1), 1)));
-    assert!(!flag.insert(b"", Dot::new(ActorId::new(1, 1), 1)));
+    assert_eq!(flag.insert(b"\x02", Dot::new(ActorId::new(1, 1), 1)), None);
+    assert_eq!(flag.insert(b"", Dot::new(ActorId::new(1, 1), 1)), None);
     assert!(flag.is_empty() && flag.next_element(None).is_none());
 }
 

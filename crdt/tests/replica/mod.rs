@@ -52,9 +52,7 @@ impl<S: DotStore + Default> Replica<S> {
     }
 
     fn take_out(&mut self, element: &[u8], dot: Dot) {
-        if let Some(holder) = self.store.holder(element, dot) {
-            self.store.remove(holder, dot);
-        }
+        self.store.remove(element, dot);
         if !self.vector.contains(dot) {
             assert_eq!(self.pre_removed.insert(dot, ()), Ok(()));
         }

@@ -345,12 +345,11 @@ impl Keys {
     pub(crate) fn insert_dot(&mut self, position: Position, element: &[u8], dot: Dot) {
         let entry = entry_mut(&mut self.chunks, position);
         let Some(store) = entry.value.dots_mut() else { return };
-        if store.insert(element, dot) {
+        if let Some(dots) = store.insert(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
-            // An element that has one dot more is as much a member as before, and so it is published.
-            let is_new = store.dots(element).len() == 1;
             self.state_digest = self.state_digest.wrapping_add(atom);
-            if is_new {
+            // An element that has one dot more is as much a member as before, and so it is published.
+            if dots == 1 {
                 self.mark_element(position, element);
             }
         }
@@ -361,12 +360,10 @@ impl Keys {
     pub(crate) fn remove_dot(&mut self, position: Position, element: &[u8], dot: Dot) {
         let entry = entry_mut(&mut self.chunks, position);
         let Some(store) = entry.value.dots_mut() else { return };
-        let Some(element) = store.holder(element, dot) else { return };
-        if store.remove(element, dot) {
+        if let Some((element, left)) = store.remove(element, dot) {
             let atom = digest::element_atom(entry.hash, entry.kind, element, dot);
-            let is_gone = store.dots(element).is_empty();
             self.state_digest = self.state_digest.wrapping_sub(atom);
-            if is_gone {
+            if left == 0 {
                 if !zoo!(RemovalNotPublished) {
                     self.mark_element(position, element);
                 }
