@@ -41,11 +41,8 @@ impl Worker {
         if now.monotonic_ns >= self.counters_due_ns {
             self.counters_due_ns = now.monotonic_ns.saturating_add(self.config.counters_ns);
             self.publish_counters();
-<<<<<<< HEAD
             self.clients.refresh_terms(&self.shards);
-=======
             self.look_at_logs(now);
->>>>>>> 7520fee (wip)
         }
         if let Phase::Draining { until_ns } = self.phase {
             self.stop_when_drained(now, until_ns);

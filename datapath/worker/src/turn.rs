@@ -1,15 +1,9 @@
 //! The loop: one turn does a bounded amount of everything there is to do, then the next one begins.
 //!
 //! ```text
-<<<<<<< HEAD
-//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> tell ─> announce ─> attend ─┐
-//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     levels  1 wake-up   commands│
-//!   │                                                                          1 kick                    heartbeat, counters
-=======
-//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> announce ─> keep ─> attend ─┐
-//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     1 wake-up   ≤ 50 µs  commands
-//!   │                                                                          1 kick            snapshots  heartbeat, counters
->>>>>>> 7520fee (wip)
+//!   ┌─> receive ─> take over ─> serve clients ─> tick ─> commit ─> complete ─> transmit ─> tell ─> announce ─> keep ─> attend ─┐
+//!   │   ≤ burst    ≤ burst      ≤ budget each    due     publish   acknowledge ≤ burst     levels  1 wake-up   ≤ 50 µs  commands
+//!   │                                                                          1 kick                          snapshots  counters
 //!   └─────────────────────────────────── rest: none, spin, yield, sleep <──────────────────────────────────────────────┘
 //! ```
 //!
@@ -132,14 +126,10 @@ impl Worker {
         let mut publisher = SegmentPublisher::new(writer);
         counters::register(&mut publisher);
         let shards = Shards::new(engines, config.index, config.workers);
-<<<<<<< HEAD
-        Ok(Self {
-            clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
-=======
         let events_at_once = config.max_clients + Degradation::ALL.len() + shards.engines().len() + 1;
         Ok(Self {
+            clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
             snapshots: storage.map(|storage| Snapshots::new(storage, &shards)),
->>>>>>> 7520fee (wip)
             shards,
             port,
             publisher,
@@ -281,16 +271,11 @@ impl Worker {
     /// Returns whether anything was published.
     fn commit(&mut self, now: Instant) -> bool {
         let published = self.shards.commit(now, &mut self.publisher);
-<<<<<<< HEAD
-        let Self { config, clients, shards, wakeup, outgoing, .. } = self;
-        clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
-=======
         if let Some(snapshots) = self.snapshots.as_ref().filter(|_| published) {
             snapshots.wake_flusher();
         }
-        let Self { config, clients, wakeup, outgoing, .. } = self;
-        clients.complete(config.index, wakeup, &mut |event| outgoing.send(event));
->>>>>>> 7520fee (wip)
+        let Self { config, clients, shards, wakeup, outgoing, .. } = self;
+        clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
         published
     }
 
