@@ -193,6 +193,8 @@ impl<L: LogStore> Engine<L> {
             keys: self.keys.len() as u64,
             pre_removed: self.pre_removed.len() as u64,
             unpublished: self.deferred.len() as u64,
+            actors: self.vector.len() as u64,
+            log_records: (self.log.last_seq() + 1).saturating_sub(self.log.first_seq()),
             ..self.stats
         }
     }
@@ -307,7 +309,11 @@ impl<L: LogStore> Engine<L> {
         let mut learnt = |seqs: std::ops::RangeInclusive<u64>| {
             seqs.map(|seq| names.get(seq)).filter(|alias| *alias != 0).for_each(|alias| known.insert(alias));
         };
-        lane.sender.acknowledged(now_ns, ack.contiguous, ack.ranges.iter(), bounds, &mut learnt);
+        let after_ns =
+            lane.sender.acknowledged(now_ns, ack.contiguous, ack.ranges.iter(), bounds, &mut learnt);
+        if let Some(after_ns) = after_ns {
+            self.stats.ack_latency.count(after_ns);
+        }
         Ok(())
     }
 

@@ -58,4 +58,4 @@ pub use ops::{Applied, LocalOp, OpError};
 pub use progress::{SyncDirection, SyncStatus};
 pub use publisher::{Published, Publisher};
 pub use recovery::{LastRun, RecoverError, Recovery, ThisStart, continues_epoch};
-pub use stats::{DropReason, EngineStats, PeerStatus, WireDrops};
+pub use stats::{AckLatency, DropReason, EngineStats, PeerStatus, WireDrops};

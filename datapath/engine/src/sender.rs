@@ -219,7 +219,8 @@ impl Sender {
     }
 
     /// The peer has everything up to `contiguous`, and `ranges` (ascending) beyond it. `learnt` is told the seqs of each
-    /// frame that it now has and that defined aliases.
+    /// frame that it now has and that defined aliases. Returns how long ago the newest frame that this acknowledges first
+    /// was sent, nanoseconds; `None` where no frame is, or only such as were sent twice.
     pub(crate) fn acknowledged(
         &mut self,
         now_ns: u64,
@@ -227,7 +228,7 @@ impl Sender {
         ranges: impl Iterator<Item = SeqRange>,
         bounds: TimeoutBounds,
         learnt: &mut dyn FnMut(RangeInclusive<u64>),
-    ) {
+    ) -> Option<u64> {
         self.acked = self.acked.max(contiguous);
         self.cursor = self.cursor.max(self.acked);
         let mut newly = 0;
@@ -252,9 +253,10 @@ impl Sender {
             }
         }
         if newly == 0 {
-            return;
+            return None;
         }
-        if let Some((_, rtt_ns)) = sample {
+        let sample = sample.map(|(_, rtt_ns)| rtt_ns);
+        if let Some(rtt_ns) = sample {
             self.sample(rtt_ns);
         }
         while self.in_flight.front().is_some_and(|f| f.acknowledged) {
@@ -270,6 +272,7 @@ impl Sender {
         self.window_frames = (self.window_frames + newly).min(self.max_window_frames);
         self.timeout_at_ns =
             if self.in_flight.is_empty() { u64::MAX } else { now_ns + self.timeout_ns(bounds) };
+        sample
     }
 
     /// The peer has everything up to `contiguous`, as its vector says: an acknowledgement that is no sample of a round

@@ -83,6 +83,31 @@ impl WireDrops {
     }
 }
 
+/// How long after a frame was sent its acknowledgement came: an upper bound of the time in which its operations were merged
+/// there. It holds the way there, merging, publishing, the peer's waiting for more to acknowledge (`ack_delay_ns`) and the way
+/// back. One sample for each acknowledgement, of the newest frame in it; frames that were sent twice give none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AckLatency {
+    /// Samples up to the bound of each bucket ([`AckLatency::FIRST_BOUND_NS`]) and above the one before; the last has no bound.
+    pub buckets: [u64; AckLatency::BUCKETS],
+    /// Sum of the samples, nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl AckLatency {
+    /// How many buckets.
+    pub const BUCKETS: usize = 16;
+    /// The upper bound of the first, a power of two; each next one's is twice that.
+    pub const FIRST_BOUND_NS: u64 = 1 << 14;
+
+    pub(crate) fn count(&mut self, sample_ns: u64) {
+        let beyond = sample_ns.saturating_sub(1) >> Self::FIRST_BOUND_NS.ilog2();
+        let bucket = (u64::BITS - beyond.leading_zeros()) as usize;
+        self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.sum_ns = self.sum_ns.saturating_add(sample_ns);
+    }
+}
+
 /// Counters of one engine since it began. All monotonic but those that say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
@@ -122,6 +147,8 @@ pub struct EngineStats {
     pub frames_retransmitted: u64,
     /// Retransmission timeouts.
     pub retransmission_timeouts: u64,
+    /// How long acknowledgements took.
+    pub ack_latency: AckLatency,
     /// State syncs asked for, completed and abandoned by this node as receiver.
     pub syncs_requested: u64,
     /// See `syncs_requested`.
@@ -138,6 +165,10 @@ pub struct EngineStats {
     pub keys_dropped: u64,
     /// Publications for which the segment had no room.
     pub unpublished: u64,
+    /// Gauge: actors, nodes and epochs of nodes, in the version vector.
+    pub actors: u64,
+    /// Gauge: own operations that the log holds.
+    pub log_records: u64,
     /// Gauge: keys held.
     pub keys: u64,
     /// Gauge: pre-removed dots held.
@@ -165,4 +196,28 @@ pub struct PeerStatus {
     pub holds_back: u64,
     /// It is no member any more: nothing goes to it or comes from it.
     pub forgotten: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_in_the_bucket_of_the_next_bound() {
+        let bucket_of = |sample_ns| {
+            let mut latency = AckLatency::default();
+            latency.count(sample_ns);
+            assert_eq!(latency.sum_ns, sample_ns);
+            latency.buckets.iter().position(|count| *count == 1)
+        };
+        let first = AckLatency::FIRST_BOUND_NS;
+        let cases = [(0, 0), (first, 0), (first + 1, 1), (2 * first, 1), (2 * first + 1, 2)];
+        for (sample_ns, bucket) in cases {
+            assert_eq!(bucket_of(sample_ns), Some(bucket), "{sample_ns}");
+        }
+        let last = AckLatency::BUCKETS - 1;
+        assert_eq!(bucket_of(first << (last - 1)), Some(last - 1));
+        assert_eq!(bucket_of((first << (last - 1)) + 1), Some(last));
+        assert_eq!(bucket_of(u64::MAX), Some(last));
+    }
 }

@@ -115,6 +115,7 @@ impl Worker {
     }
 
     fn publish_counters(&mut self) {
+        self.stats.ring_slots_waiting = self.clients.waiting_slots();
         let engines = self.shards.engines();
         counters::publish(&mut self.publisher, engines, &self.stats, &self.port.stats());
         match engines.iter().any(|engine| engine.stats().unpublished > 0) {

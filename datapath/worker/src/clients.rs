@@ -195,6 +195,11 @@ impl Clients {
         self.clients.len()
     }
 
+    /// Slots that all clients together say they have filled and that were not taken yet.
+    pub(crate) fn waiting_slots(&self) -> u64 {
+        self.clients.iter().map(|client| client.consumer.waiting()).sum()
+    }
+
     /// Takes up a client. An error gives its rings back with the reason.
     pub(crate) fn attach(
         &mut self,

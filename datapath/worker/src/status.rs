@@ -113,6 +113,8 @@ pub struct LoopStats {
     pub submissions_postponed: u64,
     /// Clients let go for breaking the rules of their ring.
     pub clients_faulted: u64,
+    /// Gauge: slots that clients say they have filled and that were not taken yet, when last looked at.
+    pub ring_slots_waiting: u64,
     /// System calls of the port that failed.
     pub port_errors: u64,
 }
