@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lattice_segment::{Reader, RingProducer, State, shard_of, worker_of};
+use lattice_segment::{Reader, RingProducer, RingWatcher, State, shard_of, worker_of};
 
 use crate::attach::{Attached, is_hung_up};
 use crate::clock::monotonic_ns;
@@ -21,6 +21,8 @@ pub(crate) struct Attachment {
     pub number: u64,
     pub reader: Reader,
     lanes: Vec<Mutex<Lane>>,
+    /// Of each lane: used without its lock.
+    watchers: Vec<RingWatcher>,
     /// The connection to the daemon, until the writing ends.
     stream: Mutex<Option<OwnedFd>>,
     opened_ns: u64,
@@ -57,7 +59,8 @@ impl Attachment {
     }
 
     fn new(number: u64, reader: Reader, lanes: Vec<Mutex<Lane>>, stream: Option<OwnedFd>) -> Attachment {
-        Attachment { number, reader, lanes, stream: Mutex::new(stream), opened_ns: monotonic_ns() }
+        let watchers = lanes.iter().map(|lane| lock(lane).watcher()).collect();
+        Attachment { number, reader, lanes, watchers, stream: Mutex::new(stream), opened_ns: monotonic_ns() }
     }
 
     /// True once the daemon, its successor or this client has ended it. Two loads of hot lines.
@@ -100,6 +103,11 @@ impl Attachment {
     /// The rings into one worker; `None` if this attachment is read-only.
     pub fn lane(&self, worker: u16) -> Option<MutexGuard<'_, Lane>> {
         self.lanes.get(usize::from(worker)).map(lock)
+    }
+
+    /// For sleeping until a worker tells something; `None` if this attachment is read-only.
+    pub fn watcher(&self, worker: u16) -> Option<&RingWatcher> {
+        self.watchers.get(usize::from(worker))
     }
 
     /// All of them, by worker.

@@ -12,7 +12,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use lattice_segment::{Submission, SubmitError, Target, layout};
@@ -71,9 +71,9 @@ struct Inner {
 
 /// What re-attaching needs to remember between its steps.
 #[derive(Default)]
-struct Link {
+pub(crate) struct Link {
     attempt: Option<Attempt>,
-    history: History,
+    pub(crate) history: History,
 }
 
 impl Client {
@@ -316,8 +316,13 @@ impl Client {
         }
     }
 
+    /// The results of past attachments.
+    pub(crate) fn link(&self) -> MutexGuard<'_, Link> {
+        lock(&self.inner.link)
+    }
+
     /// During a wait: notices a daemon that has gone, so that the wait ends with an outcome instead of a timeout.
-    fn look(&self, pause: &Pause) {
+    pub(crate) fn look(&self, pause: &Pause) {
         if pause.is_long() || self.current().is_over() {
             self.look_for_daemon();
         }

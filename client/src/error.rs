@@ -4,10 +4,11 @@
 //!
 //! ```text
 //!   before the daemon saw it      BadKey TooLarge KindMismatch RingFull ReadOnly DaemonStale
-//!   (nothing was enqueued)        DaemonClosed Connect Attach Protocol Open
+//!   (nothing was enqueued)        DaemonClosed Connect Attach Protocol Open AckImpossible
 //!   the daemon answered no        Refused, WritesRefused
 //!   (nothing was changed)
 //!   nobody can say                Timeout (still under way), OutcomeUnknown, OutcomeForgotten
+//!   as far as it says             NotReached (still under way), AckUnknown
 //! ```
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use lattice_segment as segment;
 
 use crate::Kind;
+use crate::ack::{Ack, AckImpossible, Reached};
 
 /// What every fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -142,6 +144,39 @@ pub enum Error {
         /// How many.
         writes: u64,
     },
+    /// No write can ever get as far as was asked, at this daemon. What was to be written by the same call was not.
+    #[error("no write can be acknowledged as `{asked}`: {reason}; nothing was enqueued or waited for")]
+    AckImpossible {
+        /// The level that was asked for.
+        asked: Ack,
+        /// Why it can't be reached.
+        reason: AckImpossible,
+    },
+    /// The wait ended before the write had got as far as was asked. It goes on by itself; what was reached stays reached.
+    #[error(
+        "not acknowledged as `{asked}` within {waited:?}, but: {reached}; it goes on by itself; wait again, do not repeat the write"
+    )]
+    NotReached {
+        /// The level that was asked for.
+        asked: Ack,
+        /// How long the call waited.
+        waited: Duration,
+        /// What was reached instead.
+        reached: Reached,
+        /// Age of the worker's last heartbeat: old means that the daemon hangs.
+        heartbeat_age: Duration,
+    },
+    /// The daemon went away before it had told that the write got as far as was asked. What it had told stays true; whether the
+    /// write got any further, nobody can say. Read before repeating it.
+    #[error(
+        "the daemon went away before it acknowledged as `{asked}`: {reached}; beyond that the outcome is unknown; read before repeating"
+    )]
+    AckUnknown {
+        /// The level that was asked for.
+        asked: Ack,
+        /// What the daemon had told.
+        reached: Reached,
+    },
     /// This write's result was waited for too late: the client remembers a bounded number of refusals, and more came after.
     #[error(
         "the result of this write is no longer remembered; it was either applied or refused; read to find out, and wait sooner"
@@ -173,6 +208,8 @@ impl Error {
                 | Error::OutcomeUnknown { .. }
                 | Error::OutcomeForgotten
                 | Error::WritesRefused { .. }
+                | Error::NotReached { .. }
+                | Error::AckUnknown { .. }
         )
     }
 
@@ -184,6 +221,7 @@ impl Error {
             | Error::DaemonStale { .. }
             | Error::DaemonClosed { .. }
             | Error::Timeout { .. }
+            | Error::NotReached { .. }
             | Error::Busy => true,
             Error::Refused(refusal) => refusal.is_temporary(),
             _ => false,

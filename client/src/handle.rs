@@ -14,11 +14,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use lattice_segment::{
     CellRef, Lookup, ReadError, Reader, Submission, SubmitOp, Target, Word, key_hash, layout,
 };
 
+use crate::ack::{Ack, Reached};
 use crate::attachment::Attachment;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -179,6 +181,17 @@ impl Handle {
             return Err(self.client.daemon_closed(attachment));
         }
         self.client.check_heartbeat(attachment, worker)
+    }
+
+    /// Makes a write and waits until it has got as far as `ack` says; if that can never be, the write is not made.
+    pub fn write_with(
+        &self,
+        ack: Ack,
+        timeout: Duration,
+        write: impl FnOnce() -> Result<Ticket>,
+    ) -> Result<Reached> {
+        self.client.check_possible(ack, timeout)?;
+        self.client.wait_until_reached(write()?, ack, timeout)
     }
 
     /// Enqueues a write, by cell where it is known, else by key.

@@ -9,9 +9,10 @@
 
 use std::os::fd::OwnedFd;
 
-use lattice_segment::{RingProducer, Submission, SubmitError};
+use lattice_segment::{AckTerms, Levels, RingProducer, RingWatcher, Submission, SubmitError};
 use rustix::io::write;
 
+use crate::ack::{Ack, Reached};
 use crate::error::Refusal;
 use crate::refusals::{Processed, Refusals};
 
@@ -29,6 +30,12 @@ pub(crate) struct Lane {
     refusals: Refusals,
     submitted: u64,
     retired: bool,
+    /// The last mark at all, and the last ones that say that the disk, or peers, are waited for.
+    marked: u64,
+    marked_for_disk: u64,
+    marked_for_peers: u64,
+    /// Threads that sleep until the daemon tells something.
+    sleepers: usize,
     /// Coarse time of the last look at the daemon's life signs.
     looked_ns: u64,
 }
@@ -41,11 +48,28 @@ pub(crate) struct Remains {
     pub refusals: Refusals,
     /// How many writes nobody acknowledged.
     pub unacknowledged: u64,
+    /// Number of the last write.
+    pub submitted: u64,
+    /// How far they had got, as far as the daemon had told.
+    pub levels: Levels,
+    /// What acknowledgements there were.
+    pub terms: AckTerms,
 }
 
 impl Lane {
     pub fn new(producer: RingProducer, wakeup: Option<OwnedFd>) -> Lane {
-        Lane { producer, wakeup, refusals: Refusals::default(), submitted: 0, retired: false, looked_ns: 0 }
+        Lane {
+            producer,
+            wakeup,
+            refusals: Refusals::default(),
+            submitted: 0,
+            retired: false,
+            marked: 0,
+            marked_for_disk: 0,
+            marked_for_peers: 0,
+            sleepers: 0,
+            looked_ns: 0,
+        }
     }
 
     /// Enqueues one operation and wakes the worker if it sleeps. On an error nothing was enqueued.
@@ -86,6 +110,58 @@ impl Lane {
         seq <= self.producer.applied()
     }
 
+    /// Sees to it that the daemon tells how far the writes up to `seq` get. Without room in the ring, at the next call.
+    pub fn mark_after(&mut self, seq: u64, ack: Ack) {
+        let (disk, peers) = (ack.needs_disk(), ack.needs_peers());
+        let has_it = self.marked >= seq
+            && (!disk || self.marked_for_disk >= seq)
+            && (!peers || self.marked_for_peers >= seq);
+        if has_it || ack.watermark().is_none() || self.retired {
+            return;
+        }
+        if let Ok(mark) = self.submit(&Submission::mark(disk, peers)) {
+            self.marked = mark;
+            self.marked_for_disk = if disk { mark } else { self.marked_for_disk };
+            self.marked_for_peers = if peers { mark } else { self.marked_for_peers };
+        }
+    }
+
+    /// True once the writes up to `seq` have got as far as `ack` says.
+    pub fn has_reached(&self, seq: u64, ack: Ack) -> bool {
+        seq <= self.producer.applied() && ack.watermark().is_none_or(|of| self.producer.watermark(of) >= seq)
+    }
+
+    /// How far the writes up to `seq` have got.
+    pub fn reached(&self, seq: u64) -> Reached {
+        // What is told of a write is told after it was applied.
+        let levels = self.producer.levels();
+        Reached::of(seq, self.producer.applied(), &levels, self.terms())
+    }
+
+    /// What acknowledgements there can be.
+    pub fn terms(&self) -> AckTerms {
+        self.producer.terms()
+    }
+
+    /// For sleeping until the daemon tells something.
+    pub fn watcher(&self) -> RingWatcher {
+        self.producer.watcher()
+    }
+
+    /// A thread is about to sleep: from here on the daemon wakes. Look once more before sleeping.
+    pub fn sleeper_comes(&mut self) {
+        self.sleepers += 1;
+        self.producer.set_awaiting(true);
+    }
+
+    /// A thread sleeps no more.
+    pub fn sleeper_goes(&mut self) {
+        self.sleepers = self.sleepers.saturating_sub(1);
+        if self.sleepers == 0 {
+            self.producer.set_awaiting(false);
+        }
+    }
+
     /// Refusals that no call has reported yet.
     pub fn take_unreported(&mut self) -> Option<(u64, Refusal)> {
         self.collect_refusals();
@@ -120,6 +196,9 @@ impl Lane {
             applied,
             refusals: std::mem::take(&mut self.refusals),
             unacknowledged: self.submitted - applied,
+            submitted: self.submitted,
+            levels: self.producer.levels(),
+            terms: self.producer.terms(),
         }
     }
 

@@ -27,6 +27,29 @@
 //! the rest: [`Client::wait`] for one write, [`Client::barrier`] for all so far. An applied write is visible to every reader
 //! of this host, and on its way to the others; nobody can take it back. Writes of one client to one key are applied in order.
 //!
+//! # How far it has got
+//!
+//! Visible on this host may not be enough: [`Ack`] names how far a write can be waited for, to the log, to the disk, to other
+//! hosts. Each write has a form that ends in `_with`, and [`Client::wait_with`] and [`Client::barrier_with`] do the same for
+//! writes made before. When the time is up, the error says what *was* reached.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use lattice_client::{Ack, Client, Error};
+//!
+//! # fn main() -> Result<(), Error> {
+//! let client = Client::connect("/dev/shm/latticed/host-a/daemon.sock")?;
+//! let kill_switch = client.flag("kill/checkout")?;
+//! match kill_switch.enable_with(Ack::All, Duration::from_millis(50)) {
+//!     Ok(reached) => println!("off everywhere: {reached}"),
+//!     // It is on its way to the rest, and arrives when they are back.
+//!     Err(Error::NotReached { reached, .. }) => println!("off here and on {} of {} peers", reached.peers, reached.members - 1),
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Keys that are not known beforehand are read without a handle: [`Client::by_key`].
 //!
 //! Merging is by the kind of the key, chosen when it is opened: see [`Client::counter`], [`Client::flag`],
@@ -68,6 +91,8 @@
 //! Every error says what happened to the state and what to do: see [`Error`]. A client that never collects results
 //! loses no data, only the reasons of refusals older than the last 1024 per worker ([`Error::OutcomeForgotten`]).
 
+mod ack;
+mod acked;
 mod attach;
 mod attachment;
 mod by_key;
@@ -85,6 +110,7 @@ mod ticket;
 mod types;
 mod watch;
 
+pub use ack::{Ack, AckImpossible, Reached, UnknownAck};
 pub use by_key::ByKey;
 pub use client::Client;
 pub use error::{Error, Refusal, Result};

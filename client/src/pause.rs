@@ -34,6 +34,16 @@ impl Pause {
 
     /// Pauses, longer each time. False: the time is up.
     pub fn pause(&mut self) -> bool {
+        self.pause_with(std::thread::sleep)
+    }
+
+    /// True if the next pause is a sleep.
+    pub fn sleeps_next(&self) -> bool {
+        self.spins >= SPINS && monotonic_ns() - self.started_ns >= YIELD_FOR_NS
+    }
+
+    /// [`Pause::pause`] with another way to sleep, which may end sooner.
+    pub fn pause_with(&mut self, sleep: impl FnOnce(Duration)) -> bool {
         if self.spins < SPINS {
             self.spins += 1;
             std::hint::spin_loop();
@@ -46,7 +56,7 @@ impl Pause {
         if now_ns - self.started_ns < YIELD_FOR_NS {
             std::thread::yield_now();
         } else {
-            std::thread::sleep(Duration::from_nanos(self.sleep_ns.min(self.deadline_ns - now_ns)));
+            sleep(Duration::from_nanos(self.sleep_ns.min(self.deadline_ns - now_ns)));
             self.sleep_ns = (self.sleep_ns * 2).min(LONGEST_SLEEP_NS);
         }
         true

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use crate::ack::{Ack, Reached};
 use crate::error::{Error, Refusal, Result};
 use crate::lane::Remains;
 use crate::refusals::Processed;
@@ -31,6 +32,8 @@ pub(crate) struct History {
     attachments: VecDeque<(u64, Vec<Remains>)>,
     unacknowledged: u64,
     unreported: Option<(u64, Refusal)>,
+    /// How far writes had got that no call has said to be of unknown whereabouts.
+    left_behind: Option<Reached>,
 }
 
 impl History {
@@ -38,6 +41,10 @@ impl History {
     pub fn keep(&mut self, number: u64, mut lanes: Vec<Remains>) {
         for lane in &mut lanes {
             self.unacknowledged += lane.unacknowledged;
+            if lane.submitted > 0 {
+                let reached = Reached::of(lane.submitted, lane.applied, &lane.levels, lane.terms);
+                self.left_behind = Some(self.left_behind.map_or(reached, |before| before.and(reached)));
+            }
             if let Some(more) = lane.refusals.take_unreported() {
                 add_refusals(&mut self.unreported, more);
             }
@@ -62,6 +69,21 @@ impl History {
             Some(_) => Err(Error::OutcomeUnknown { writes: 1 }),
             None => Err(Error::OutcomeForgotten),
         }
+    }
+
+    /// What became of a write, if it was processed, and how far it had got.
+    pub fn reached(&mut self, ticket: Ticket) -> Result<(Option<Processed>, Reached)> {
+        let found = self.attachments.iter_mut().find(|(number, _)| *number == ticket.attachment);
+        let lane = found.and_then(|(_, lanes)| lanes.get_mut(usize::from(ticket.worker)));
+        let lane = lane.ok_or(Error::OutcomeForgotten)?;
+        let reached = Reached::of(ticket.seq, lane.applied, &lane.levels, lane.terms);
+        let processed = (ticket.seq <= lane.applied).then(|| lane.refusals.result_of(ticket.seq));
+        Ok((processed, reached))
+    }
+
+    /// How far writes to daemons that are gone had got, if that was not as far as `ack` says, and no call has reported it yet.
+    pub fn take_left_behind(&mut self, ack: Ack) -> Option<Reached> {
+        self.left_behind.take_if(|reached| !reached.has(ack))
     }
 
     /// Writes of unknown outcome that no barrier has reported yet.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lattice_segment::{CellRef, ReadError, Reader, SubmitOp, layout};
 
+use crate::ack::{Ack, Reached};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -132,6 +133,26 @@ impl Counter {
     pub fn add_wait(&self, amount: i64, timeout: Duration) -> Result<()> {
         self.client().wait(self.add(amount)?, timeout)
     }
+
+    /// Adds, and waits until that has got as far as `ack` says.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use lattice_client::{Ack, Client};
+    ///
+    /// # fn main() -> Result<(), lattice_client::Error> {
+    /// let client = Client::connect("/dev/shm/latticed/host-a/daemon.sock")?;
+    /// let reached = client.counter("paid")?.add_with(1, Ack::Majority, Duration::from_secs(1))?;
+    /// assert!(reached.has(Ack::Majority) && reached.local);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Counter::add`] and of [`Client::wait_with`].
+    pub fn add_with(&self, amount: i64, ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.add(amount))
+    }
 }
 
 /// A flag. See [`Client::flag`] and [`Client::flag_disable_wins`].
@@ -166,6 +187,14 @@ impl Flag {
         self.client().wait(self.enable()?, timeout)
     }
 
+    /// Turns it on, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Flag::enable`] and of [`Client::wait_with`].
+    pub fn enable_with(&self, ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.enable())
+    }
+
     /// Turns it off. Enqueues only.
     ///
     /// # Errors
@@ -180,6 +209,14 @@ impl Flag {
     /// Those of [`Flag::disable`] and of [`Client::wait`].
     pub fn disable_wait(&self, timeout: Duration) -> Result<()> {
         self.client().wait(self.disable()?, timeout)
+    }
+
+    /// Turns it off, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Flag::disable`] and of [`Client::wait_with`].
+    pub fn disable_with(&self, ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.disable())
     }
 }
 
@@ -228,6 +265,14 @@ impl Register {
     /// Those of [`Register::set`] and of [`Client::wait`].
     pub fn set_wait(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
         self.client().wait(self.set(bytes)?, timeout)
+    }
+
+    /// Replaces the bytes, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Register::set`] and of [`Client::wait_with`].
+    pub fn set_with(&self, bytes: &[u8], ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.set(bytes))
     }
 }
 
@@ -306,6 +351,14 @@ impl Set {
         self.client().wait(self.insert(element)?, timeout)
     }
 
+    /// Inserts an element, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Set::insert`] and of [`Client::wait_with`].
+    pub fn insert_with(&self, element: &[u8], ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.insert(element))
+    }
+
     /// Removes an element; an insertion elsewhere that this host has not heard of yet stays. Enqueues only.
     ///
     /// # Errors
@@ -323,12 +376,28 @@ impl Set {
         self.client().wait(self.remove(element)?, timeout)
     }
 
+    /// Removes an element, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Set::remove`] and of [`Client::wait_with`].
+    pub fn remove_with(&self, element: &[u8], ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.remove(element))
+    }
+
     /// Removes every element that this host sees when its daemon applies it. Enqueues only.
     ///
     /// # Errors
     /// As [`Counter::add`].
     pub fn clear(&self) -> Result<Ticket> {
         self.handle.submit(SubmitOp::SetClear, 0, &[])
+    }
+
+    /// Removes every element that this host sees, and waits until that has got as far as `ack` says.
+    ///
+    /// # Errors
+    /// Those of [`Set::clear`] and of [`Client::wait_with`].
+    pub fn clear_with(&self, ack: Ack, timeout: Duration) -> Result<Reached> {
+        self.handle.write_with(ack, timeout, || self.clear())
     }
 }
 

@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lattice_segment::{
-    CellId, RingConfig, RingConsumer, Segment, SegmentConfig, Submission, SubmitOp, Target, Verdict, Writer,
-    codes, create_rings, key_hash, layout, monotonic_ns, shard_of, worker_of,
+    AckTerms, CellId, Levels, RingConfig, RingConsumer, Segment, SegmentConfig, Submission, SubmitOp, Target,
+    Verdict, Writer, codes, create_rings, key_hash, layout, monotonic_ns, shard_of, worker_of,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -55,6 +55,14 @@ pub struct Knobs {
     pub asleep: AtomicBool,
     /// How many have been attached.
     pub attached: AtomicU64,
+    /// Peers of the cluster, and how many of them merge what is written, at once.
+    pub peers: AtomicU16,
+    pub merging: AtomicU16,
+    /// The log is a file, and what is written is synced at once.
+    pub logs: AtomicBool,
+    pub syncs: AtomicBool,
+    /// Marks taken.
+    pub marks: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -145,6 +153,8 @@ impl Drop for FakeDaemon {
 struct Connection {
     stream: UnixStream,
     consumers: Vec<RingConsumer>,
+    /// Submissions up to the last mark, by worker.
+    marked: Vec<u64>,
     wakeups: Vec<OwnedFd>,
 }
 
@@ -221,7 +231,8 @@ impl Server {
         let mut descriptors = vec![rings.as_fd()];
         descriptors.extend(wakeups.iter().map(AsFd::as_fd));
         send_with_descriptors(&stream, reply.as_bytes(), &descriptors);
-        self.clients.push(Connection { stream, consumers, wakeups });
+        let marked = vec![0; consumers.len()];
+        self.clients.push(Connection { stream, consumers, marked, wakeups });
         self.knobs.attached.fetch_add(1, SeqCst);
     }
 
@@ -236,19 +247,48 @@ impl Server {
         let mut clients = std::mem::take(&mut self.clients);
         clients.retain_mut(|client| {
             for worker in 0..self.writers.len() {
-                let polled = client.consumers[worker].poll(256, &mut |submission| match refuse_code {
-                    0 => self.apply(worker, submission),
-                    code => Verdict::Refused(code),
+                let (mut seen, mut marked) = (client.consumers[worker].taken(), client.marked[worker]);
+                let polled = client.consumers[worker].poll(256, &mut |submission| {
+                    seen += 1;
+                    match refuse_code {
+                        _ if submission.op == SubmitOp::Mark => {
+                            marked = seen;
+                            self.knobs.marks.fetch_add(1, SeqCst);
+                            Verdict::Applied
+                        }
+                        0 => self.apply(worker, submission),
+                        code => Verdict::Refused(code),
+                    }
                 });
+                client.marked[worker] = marked;
                 if polled.is_err() {
                     return false;
                 }
                 self.writers[worker].end_burst();
                 client.consumers[worker].complete();
+                self.tell(&mut client.consumers[worker], marked);
             }
             true
         });
         self.clients = clients;
+    }
+
+    /// Tells how far what was marked has got.
+    fn tell(&self, consumer: &mut RingConsumer, marked: u64) {
+        let (peers, merging) = (self.knobs.peers.load(SeqCst), self.knobs.merging.load(SeqCst));
+        let log_is_file = self.knobs.logs.load(SeqCst);
+        consumer.set_terms(AckTerms { members: peers + 1, log_is_file });
+        let if_so = |so: bool| if so { marked } else { 0 };
+        let mut levels = Levels {
+            durable: if_so(self.knobs.syncs.load(SeqCst)),
+            majority: if_so(merging >= peers.div_ceil(2)),
+            all: if_so(merging >= peers),
+            ..Levels::default()
+        };
+        levels.merged[..usize::from(merging)].fill(marked);
+        if consumer.tell(&levels) {
+            consumer.wake_client();
+        }
     }
 
     fn apply(&mut self, worker: usize, submission: &Submission<'_>) -> Verdict {
@@ -260,7 +300,7 @@ impl Server {
                 let Some(found) = found else { return Verdict::Refused(codes::STALE_CELL) };
                 &buffer[..found.key_len]
             }
-            Target::Nothing => return Verdict::Refused(codes::NOT_SUPPORTED),
+            Target::Nothing => return Verdict::Applied,
         };
         let hash = key_hash(key);
         assert_eq!(usize::from(worker_of(shard_of(hash, SHARDS), self.writers.len() as u16)), worker);

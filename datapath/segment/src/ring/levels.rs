@@ -128,8 +128,20 @@ fn show(part: RingPart<'_>, word: usize, before: &mut u64, now: u64) -> bool {
 
 /// `RingProducer::watermark` on words. 0 for peers that are not counted.
 pub fn watermark(part: RingPart<'_>, of: Watermark) -> u64 {
-    // ORDER watermark: acquire pairs with the release in `show`.
+    // ORDER watermark: acquire pairs with the release in `show`; so it does in `levels`.
     of.word().map_or(0, |word| part.line(word).load(Acquire))
+}
+
+/// `RingProducer::levels` on words.
+pub fn levels(part: RingPart<'_>) -> Levels {
+    let load = |word: usize| part.line(word).load(Acquire);
+    Levels {
+        durable: load(DURABLE),
+        majority: load(MAJORITY),
+        all: load(ALL),
+        merged: std::array::from_fn(|at| load(MERGED + at)),
+        durable_on: std::array::from_fn(|at| load(DURABLE_ON + at)),
+    }
 }
 
 /// `RingProducer::set_awaiting` on words: announced before the watermarks are looked at for the last time.

@@ -1,6 +1,6 @@
 //! The client's end of a pair of rings.
 
-use super::levels::{self, AckTerms, Watermark};
+use super::levels::{self, AckTerms, Levels, Watermark};
 use super::shared::{self, SharedRings};
 use super::submission::{self, ProducerState};
 use super::watcher::RingWatcher;
@@ -55,6 +55,11 @@ impl RingProducer {
     /// [mark](Submission::mark) came after.
     pub fn watermark(&self, of: Watermark) -> u64 {
         self.rings.part(self.worker).map_or(0, |part| levels::watermark(part, of))
+    }
+
+    /// All watermarks.
+    pub fn levels(&self) -> Levels {
+        self.rings.part(self.worker).map_or_else(Levels::default, levels::levels)
     }
 
     /// What acknowledgements there can be.
