@@ -1,13 +1,220 @@
-//! Who is in the cluster, and how a node proves that it may be.
+//! Who is in the cluster: certificates, sessions between all daemons, and who of them lives.
+//!
+//! ```text
+//!   latticectl cluster ── pki: authority, nodes' certificates
+//!                              │
+//!   daemon A                   ▼                                      daemon B
+//!   ┌─────────┐   QUIC, TLS 1.3, both sides show certificates   ┌─────────┐
+//!   │ hub     │ ──hello: who, where, what must agree──────────> │ hub     │
+//!   │  judge  │ <──────────────────────hello, or a refusal───── │  judge  │
+//!   │  swim   │ <════════════ datagrams: who lives ═══════════> │  swim   │
+//!   └─────────┘                                                 └─────────┘
+//!        └── View: members, their addresses, how they are ──> workers' peers, status
+//! ```
+//!
+//! A daemon knows a few addresses to begin with, its seeds; one that answers is enough. Over it SWIM tells who else is
+//! there, and each daemon makes a session with every other one: what it believes of a node it has from that node itself,
+//! under its certificate.
 //!
 //! | module | |
 //! |---|---|
 //! | [`pki`] | the cluster's authority, and the certificates of its nodes |
 //! | [`swim`] | who lives |
+//! | `hello`, `judge`, `refusal` | what nodes tell each other, who is let in, why not |
+//! | `transport`, `session` | QUIC: settings and bounds, one connection's way |
+//! | `hub`, `dials`, `watch` | everybody; whom to dial; certificates that are replaced |
+//! | `view` | what is shown |
+//!
+//! What can go wrong: a peer is refused, or refuses this node: both logs and [`View::complaints`] say why, and it is tried
+//! again, ever more rarely. Nobody answers: the same. A member is dead: it is shown as such and dialled on; nothing that
+//! it did is forgotten. No seed answers at the start: the daemon serves its clients, and goes on dialling.
 //!
 //! This room knows no engine, worker or configuration file.
 
 #![forbid(unsafe_code)]
 
+mod dials;
+mod hello;
+mod hub;
+mod judge;
 pub mod pki;
+mod refusal;
+mod session;
 pub mod swim;
+mod transport;
+mod view;
+mod watch;
+
+pub use refusal::Refusal;
+pub use view::{MemberView, View};
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use hello::Hello;
+use hub::{Hub, Parts};
+use pki::{Credentials, PkiError};
+use swim::{Identity, Swim, Timing};
+
+/// Members that a node may have, itself not among them.
+pub const MAX_MEMBERS: usize = 127;
+
+/// Time for telling everybody that this node stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What a node is told of itself and of the way to the others.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's id.
+    pub node: u16,
+    /// This node's name.
+    pub name: String,
+    /// Where its sessions are made; with port 0 any free one.
+    pub control: SocketAddr,
+    /// Where its frames go.
+    pub data: IpAddr,
+    /// UDP port of shard 0.
+    pub base_port: u16,
+    /// Number of shards.
+    pub shards: u16,
+    /// Version of frames.
+    pub wire: u16,
+    /// The epoch that it begins with: 48 bits.
+    pub epoch: u64,
+    /// Addresses to begin with. This node's own may be among them.
+    pub seeds: Vec<SocketAddr>,
+    /// Its certificate and the authorities that it trusts.
+    pub directory: PathBuf,
+    /// Times of SWIM.
+    pub timing: Timing,
+    /// Random: tells this run from others, and decides whom to probe when.
+    pub instance: u64,
+}
+
+/// Why a node could not take part. Nothing is open.
+#[derive(Debug, thiserror::Error)]
+pub enum MembersError {
+    /// The certificate or the authorities can't be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is another node's.
+    #[error("{0}")]
+    Subject(String),
+    /// TLS refuses the certificate or the key.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The socket could not be opened.
+    #[error("can't listen for sessions on UDP {address}: {source}")]
+    Socket {
+        /// Its address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// This node's part in the cluster, as the daemon holds it. [`Members::run`] does the work.
+pub struct Members {
+    shared: Arc<Shared>,
+    endpoint: quinn::Endpoint,
+    control: SocketAddr,
+}
+
+struct Shared {
+    view: Mutex<View>,
+    changed: Notify,
+    reload: Notify,
+}
+
+impl Members {
+    /// Reads the certificates and opens the endpoint. The future is the hub: it does everything, and must be run on the
+    /// same tokio runtime until the node leaves.
+    ///
+    /// # Errors
+    /// [`MembersError`].
+    pub fn open(options: Options) -> Result<(Self, impl Future<Output = ()> + Send + use<>), MembersError> {
+        let credentials = Credentials::load(&options.directory)?;
+        let mut own = Hello {
+            cluster: options.cluster,
+            node: options.node,
+            name: options.name,
+            instance: options.instance,
+            run: unix_ms(),
+            control: options.control,
+            data: options.data,
+            base_port: options.base_port,
+            shards: options.shards,
+            wire: options.wire,
+            epoch: options.epoch,
+            remembered_run: None,
+        };
+        hub::is_same_node(&credentials.subject, &own).map_err(MembersError::Subject)?;
+        let client = transport::client_config(&credentials)?;
+        let endpoint = transport::open(options.control, &credentials)?;
+        own.control = endpoint
+            .local_addr()
+            .map_err(|source| MembersError::Socket { address: options.control, source })?;
+        let shared =
+            Arc::new(Shared { view: Mutex::default(), changed: Notify::new(), reload: Notify::new() });
+        let identity = Identity { node: own.node, run: own.run, control: own.control };
+        let members = Self { shared: Arc::clone(&shared), endpoint: endpoint.clone(), control: own.control };
+        let hub = Hub::new(Parts {
+            swim: Swim::new(identity, &options.timing, options.instance, 0),
+            own,
+            seeds: options.seeds,
+            endpoint,
+            client,
+            credentials,
+            directory: options.directory,
+            shared,
+            began: Instant::now(),
+        });
+        Ok((members, hub.run()))
+    }
+
+    /// Where sessions with this node are made.
+    #[must_use]
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shared.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Completes when a member came, went, moved or changed its state since the last call.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// Reads the certificates again, without waiting until it is noticed that they have changed.
+    pub fn reload(&self) {
+        self.shared.reload.notify_one();
+    }
+
+    /// Ends all sessions with the reason that this node stops, and waits a moment until that has been sent.
+    pub async fn leave(&self) {
+        let refusal = Refusal::Stopping;
+        self.endpoint.close(refusal.code(), refusal.to_string().as_bytes());
+        // Over or not: peers that did not hear it notice the silence.
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Unix time in milliseconds; a clock before 1970 counts as 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

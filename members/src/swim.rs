@@ -212,11 +212,11 @@ impl Swim {
         self.keep_timers();
     }
 
-    /// Takes a later name than `run`, if this node's is not later already: others remember that one.
+    /// Takes a later name than `run`, if this node's is earlier: others remember that one, from before a restart.
     pub fn outlive(&mut self, now_ns: u64, run: u64) {
         self.catch_up(now_ns);
         let own = self.identity();
-        if own.run <= run {
+        if own.run < run {
             let next = Identity { run: run.saturating_add(1), ..own.clone() };
             let _ = self.foca.change_identity(next, &mut self.runtime);
             self.keep_timers();

@@ -1,6 +1,6 @@
 //! What a daemon proves itself with, and whom it believes: the files of `security.directory`, read and checked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -54,6 +54,12 @@ impl Credentials {
         let credentials = Self { subject, not_after_s, certificate, key, roots: Arc::new(roots) };
         credentials.check(&path, &authorities)?;
         Ok(credentials)
+    }
+
+    /// The files that [`Credentials::load`] reads.
+    #[must_use]
+    pub fn files(directory: &Path) -> [PathBuf; 2] {
+        [directory.join(CA_FILE), directory.join(NODE_FILE)]
     }
 
     /// Checks now what would else be found at the first handshake: key and certificate belong together, and this

@@ -1,0 +1,189 @@
+//! One connection: from its handshake over the hellos to its last datagram.
+//!
+//! ```text
+//!   dial ──> TLS ──> open stream ──> say hello ──> hear hello ──> judged ──> datagrams ──> end
+//!   accept ─> TLS ─> take stream ──> hear hello ─> judged ──> say hello ──> datagrams ──> end
+//!              │                                     │
+//!              └ the certificates                    └ by the hub, which knows everybody: crate::judge
+//! ```
+//!
+//! Each connection has a task of its own, which tells the hub what happens in [`Note`]s. Until it is let in it may do
+//! nothing, and has [`HELLO_TIMEOUT`] for it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::hello::{self, Hello, ReadError};
+use crate::pki::Subject;
+use crate::refusal::{End, Refusal};
+
+/// Time from the first packet to the end of the hellos.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the tasks of connections tell the hub.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Somebody with a good certificate said hello: may it stay?
+    Arrived(Box<Arrival>),
+    /// A datagram of a session.
+    Datagram { session: usize, node: u16, bytes: Bytes },
+    /// A session that was let in is over.
+    Ended { session: usize, node: u16, end: End },
+    /// A dial that came to nothing, or a session that was not let in.
+    Failed { address: SocketAddr, dialled: bool, end: End },
+}
+
+/// A session that waits to be let in.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) hello: Hello,
+    pub(crate) certificate: Subject,
+    pub(crate) connection: Connection,
+    /// The address that was dialled, if this node did.
+    pub(crate) dialled: Option<SocketAddr>,
+    /// The hub's answer: this node's own hello, or why not.
+    pub(crate) verdict: oneshot::Sender<Result<Hello, Refusal>>,
+}
+
+/// Dials an address and serves the session until it ends. `own` is what this node says of itself.
+pub(crate) async fn dial(
+    connecting: quinn::Connecting,
+    address: SocketAddr,
+    own: Hello,
+    hub: mpsc::Sender<Note>,
+) {
+    let shaken = async {
+        let connection = connecting.await.map_err(|error| End::of(&error))?;
+        let answered = async {
+            let (mut send, mut recv) = connection.open_bi().await?;
+            // An error here shows in the answer, which says more.
+            let _ = send.write_all(&own.encode()).await;
+            Ok::<_, ConnectionError>((hello::read(&mut recv).await, Streams { _send: send, _recv: recv }))
+        };
+        let (read, streams) = answered.await.map_err(|error| End::of(&error))?;
+        let hello = heard(&connection, read)?;
+        let node = hello.node;
+        introduce(&connection, hello, Some(address), &hub).await?;
+        Ok(Shaken { connection, node, _streams: streams })
+    };
+    finish(shaken, address, true, hub.clone()).await;
+}
+
+/// Takes a connection that somebody else made, and serves the session until it ends. `_permit` counts it as a handshake
+/// until then.
+pub(crate) async fn accept(incoming: Incoming, permit: OwnedSemaphorePermit, hub: mpsc::Sender<Note>) {
+    let address = incoming.remote_address();
+    let shaken = async {
+        let connection = incoming.await.map_err(|error| End::of(&error))?;
+        let (mut send, mut recv) = connection.accept_bi().await.map_err(|error| End::of(&error))?;
+        let hello = heard(&connection, hello::read(&mut recv).await)?;
+        let node = hello.node;
+        let own = introduce(&connection, hello, None, &hub).await?;
+        // An error here ends the connection, which is noticed below.
+        let _ = send.write_all(&own.encode()).await;
+        drop(permit);
+        Ok(Shaken { connection, node, _streams: Streams { _send: send, _recv: recv } })
+    };
+    finish(shaken, address, false, hub.clone()).await;
+}
+
+/// A session that was let in.
+struct Shaken {
+    connection: Connection,
+    node: u16,
+    _streams: Streams,
+}
+
+/// Kept open: keys of sealed frames will be handed over here.
+struct Streams {
+    _send: SendStream,
+    _recv: RecvStream,
+}
+
+/// The other node's hello, or the end of the connection: with a reason if what came is none.
+fn heard(connection: &Connection, read: Result<Hello, ReadError>) -> Result<Hello, End> {
+    match read {
+        Ok(hello) => Ok(hello),
+        Err(ReadError::Refused(refusal)) => Err(refuse(connection, &refusal)),
+        Err(ReadError::Ended(error)) => Err(match connection.close_reason() {
+            Some(reason) => End::of(&reason),
+            None => refuse(connection, &Refusal::Malformed(error.to_string())),
+        }),
+    }
+}
+
+/// Asks the hub whether the node may stay; its answer is this node's hello.
+async fn introduce(
+    connection: &Connection,
+    hello: Hello,
+    dialled: Option<SocketAddr>,
+    hub: &mpsc::Sender<Note>,
+) -> Result<Hello, End> {
+    let certificate = match certificate(connection) {
+        Ok(certificate) => certificate,
+        Err(refusal) => return Err(refuse(connection, &refusal)),
+    };
+    let (verdict, answer) = oneshot::channel();
+    let arrival = Arrival { hello, certificate, connection: connection.clone(), dialled, verdict };
+    // An error of either channel: the hub has ended.
+    let _ = hub.send(Note::Arrived(Box::new(arrival))).await;
+    match answer.await.unwrap_or(Err(Refusal::Stopping)) {
+        Ok(own) => Ok(own),
+        Err(refusal) => Err(refuse(connection, &refusal)),
+    }
+}
+
+/// What the certificate says that the other side has shown, and whose signature has been checked.
+fn certificate(connection: &Connection) -> Result<Subject, Refusal> {
+    let shown =
+        connection.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let first = shown.and_then(|shown| shown.into_iter().next());
+    let certificate = first.ok_or_else(|| Refusal::NoNode("was not shown".to_owned()))?;
+    Subject::of_certificate(&certificate).map_err(Refusal::NoNode)
+}
+
+fn refuse(connection: &Connection, refusal: &Refusal) -> End {
+    let text = refusal.to_string();
+    connection.close(refusal.code(), text.as_bytes());
+    End {
+        text: format!("refused: {text}"),
+        is_quiet: refusal.is_quiet(),
+        is_myself: *refusal == Refusal::Myself,
+    }
+}
+
+/// Serves what was let in, tells the hub of what was not.
+async fn finish(
+    shaken: impl Future<Output = Result<Shaken, End>>,
+    address: SocketAddr,
+    dialled: bool,
+    hub: mpsc::Sender<Note>,
+) {
+    let outcome = tokio::time::timeout(HELLO_TIMEOUT, shaken).await;
+    let end = match outcome {
+        Ok(Ok(shaken)) => return serve(shaken, hub).await,
+        Ok(Err(end)) => end,
+        Err(_) => End { text: "no answer".to_owned(), is_quiet: false, is_myself: false },
+    };
+    // An error: the hub has ended.
+    let _ = hub.send(Note::Failed { address, dialled, end }).await;
+}
+
+/// Hands datagrams to the hub until the connection ends.
+async fn serve(shaken: Shaken, hub: mpsc::Sender<Note>) {
+    let (session, node) = (shaken.connection.stable_id(), shaken.node);
+    let end = loop {
+        match shaken.connection.read_datagram().await {
+            // A full inbox loses it, as any network may.
+            Ok(bytes) => drop(hub.try_send(Note::Datagram { session, node, bytes })),
+            Err(error) => break End::of(&error),
+        }
+    };
+    // An error: the hub has ended.
+    let _ = hub.send(Note::Ended { session, node, end }).await;
+}
