@@ -26,6 +26,16 @@ impl<L: LogStore> Engine<L> {
         Some(lane.sender.acked().min(self.next_seq))
     }
 
+    /// Somebody waits: every peer that lacks an operation of this epoch is asked to acknowledge at once, when it has been sent
+    /// all. Without this an acknowledgement may wait for others, [`EngineTimers::ack_delay_ns`](crate::EngineTimers) long.
+    pub fn ask_peers(&mut self) {
+        let last_seq = self.next_seq;
+        for lane in &mut self.lanes {
+            lane.sender.ask(last_seq);
+        }
+        self.wake();
+    }
+
     /// The operation of this epoch up to which the peer in `slot` would still have all after the worst restart, as far as it
     /// has said. It says so with its anti-entropy, about every second to one peer. `None`: no member is in that slot.
     pub fn durable_on(&self, slot: usize) -> Option<u64> {

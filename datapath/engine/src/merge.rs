@@ -43,7 +43,10 @@ struct Found<'a> {
 impl<L: LogStore> Engine<L> {
     /// Writes the next data frame that the peer should have, if pacing and window let one go.
     pub(crate) fn write_data(&mut self, now_ns: u64, slot: usize, buffer: &mut [u8]) -> Option<usize> {
-        let plan = self.lanes[slot].sender.plan(now_ns, self.log.first_seq(), self.log.last_seq())?;
+        let sender = &mut self.lanes[slot].sender;
+        let Some(plan) = sender.plan(now_ns, self.log.first_seq(), self.log.last_seq()) else {
+            return self.write_question(slot, buffer);
+        };
         let (lo, most) = match plan {
             Plan::New { lo } => (lo, u32::MAX),
             Plan::Again { lo, count, .. } => (lo, count),
@@ -82,6 +85,14 @@ impl<L: LogStore> Engine<L> {
             self.stats.frames_retransmitted += 1;
         }
         Some(len)
+    }
+
+    /// Writes the question that somebody who waits has for the peer: a data frame without a record. It brings nothing that the
+    /// peer does not have, and such a frame is acknowledged at once, where others may wait for company.
+    fn write_question(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+        let lo = self.lanes[slot].sender.question(self.log.last_seq())?;
+        let writer = FrameWriter::new(buffer, Header { lo, ..self.header(FrameType::Data, slot) })?;
+        Some(writer.finish())
     }
 
     /// Writes the acknowledgement that is owed to the peer.

@@ -76,6 +76,8 @@ pub(crate) struct Sender {
     timeout_at_ns: u64,
     /// When the next frame may leave.
     pace_at_ns: u64,
+    /// Somebody waits: the peer is to acknowledge at once what it has got, when all has been sent.
+    asks: bool,
 }
 
 /// Bounds of the retransmission timeout, and how long a peer may hold back an acknowledgement.
@@ -103,6 +105,7 @@ impl Sender {
             backoff: 0,
             timeout_at_ns: u64::MAX,
             pace_at_ns: 0,
+            asks: false,
         }
     }
 
@@ -136,6 +139,18 @@ impl Sender {
             return Some(Plan::Again { index, lo: frame.lo, count: frame.count });
         }
         Some(Plan::New { lo: self.cursor.max(first_seq - 1) })
+    }
+
+    /// Asks the peer to acknowledge, unless there is nothing to acknowledge.
+    pub(crate) fn ask(&mut self, last_seq: u64) {
+        self.asks = self.acked < last_seq;
+    }
+
+    /// Where a question is to be put now, once: behind everything that has been sent, when that is everything.
+    pub(crate) fn question(&mut self, last_seq: u64) -> Option<u64> {
+        let is_due = self.asks && self.cursor >= last_seq;
+        self.asks &= !is_due;
+        (is_due && self.acked < self.cursor).then_some(self.cursor)
     }
 
     fn has_work(&self, last_seq: u64) -> bool {

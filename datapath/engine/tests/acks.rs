@@ -107,3 +107,38 @@ fn a_new_epoch_begins_with_nothing_merged() {
     stage.engine.begin_epoch(now, next, 78).unwrap();
     assert_eq!((merged(&stage), stage.engine.durable_on(0)), ([Some(0), Some(0), None], Some(0)));
 }
+
+/// The data frames to a slot: where each begins, and how many records it has.
+fn data(sent: &stage::Sent, slot: usize) -> Vec<(u64, u32)> {
+    let of_slot = sent.iter().filter(|(to, header, _)| *to == slot && header.frame_type == FrameType::Data);
+    of_slot.map(|(_, header, _)| (header.lo, header.count)).collect()
+}
+
+#[test]
+fn who_waits_asks_those_who_lack_something_once_and_behind_everything() {
+    let mut stage = with_operations(3);
+    acknowledge(&mut stage, 1, 3, &[]).unwrap();
+    stage.engine.ask_peers();
+    let sent = stage.run(stage::MS / 10);
+    assert_eq!(data(&sent, 0), [(0, 3), (3, 0)], "the operations, then the question");
+    assert_eq!(data(&sent, 1), [], "it has everything");
+    assert_eq!(data(&stage.run(stage::MS), 0), [], "asked once");
+    // Of what was sent before somebody waited, too.
+    stage.engine.ask_peers();
+    assert_eq!(data(&stage.run(stage::MS / 10), 0), [(3, 0)]);
+    acknowledge(&mut stage, 0, 3, &[]).unwrap();
+    stage.engine.ask_peers();
+    assert_eq!(data(&stage.run(stage::MS / 10), 0), []);
+}
+
+#[test]
+fn a_question_is_answered_at_once() {
+    let mut stage = Stage::new(EngineTimers::default());
+    stage.hello(0);
+    stage.run(stage::MS);
+    let header = Stage::header(FrameType::Data, 0);
+    stage.play(header, |_| {}).unwrap();
+    let sent = stage.run(1);
+    let acks = sent.iter().filter(|(_, header, _)| header.frame_type == FrameType::Ack).count();
+    assert_eq!(acks, 1);
+}

@@ -14,7 +14,7 @@ use crate::acks::{Acks, Column};
 use crate::command::{ClientId, Event};
 use crate::shards::Shards;
 use crate::status::LoopStats;
-use crate::submit::{Executor, LOOK_AHEAD, Outcome};
+use crate::submit::{Executor, LOOK_AHEAD, Mark, Outcome};
 use crate::wakeup::Wakeup;
 use lattice_segment::{RingConsumer, RingFault, Verdict, codes};
 use rustix::fd::{AsFd, OwnedFd};
@@ -52,6 +52,12 @@ const WORTH_LOOKING_AHEAD: u64 = 4;
 /// How often a sleeping worker looks at rings that can't wake it, nanoseconds.
 const UNWATCHED_POLL_NS: u64 = 1_000_000;
 
+/// While somebody waits for the disk, a worker that would sleep looks so often how far it is: a sync takes about as long. The
+/// first looks; then nobody expects it to be soon.
+const PROMPT_DISK_LOOK_NS: u64 = 200_000;
+const PROMPT_DISK_LOOKS: u32 = 250;
+const LATE_DISK_LOOK_NS: u64 = 10_000_000;
+
 /// Why a client is about to be removed.
 enum Gone {
     Left,
@@ -68,7 +74,7 @@ struct Client {
     incomplete: bool,
     /// Its place among those who ask how far their writes have got, and whether it has just asked.
     column: Column,
-    marked: bool,
+    marked: Option<Mark>,
     /// The ring claims submissions, and the last poll got none out of it: it does not read its failures.
     stuck: bool,
     /// The last look before sleeping found submissions.
@@ -139,9 +145,11 @@ impl Client {
                 served.log_full += u64::from(code == codes::LOG_FULL);
                 Verdict::Refused(code)
             }
-            Outcome::Marked => {
+            Outcome::Marked(mark) => {
                 served.submissions += 1;
-                self.marked = true;
+                let before = self.marked.unwrap_or_default();
+                self.marked =
+                    Some(Mark { disk: before.disk || mark.disk, peers: before.peers || mark.peers });
                 Verdict::Applied
             }
             Outcome::Later => {
@@ -177,6 +185,8 @@ pub(crate) struct Clients {
     incomplete: bool,
     /// How far what they wrote has got.
     acks: Acks,
+    /// Looks at how far they are since somebody last waited for the disk.
+    looks_at_disk: u32,
 }
 
 impl Clients {
@@ -188,6 +198,7 @@ impl Clients {
             first: 0,
             incomplete: false,
             acks: Acks::new(capacity, shards),
+            looks_at_disk: u32::MAX,
         }
     }
 
@@ -224,7 +235,7 @@ impl Clients {
             leaving: None,
             incomplete: false,
             column,
-            marked: false,
+            marked: None,
             stuck: false,
             claimed_pending: false,
             gone: None,
@@ -285,7 +296,7 @@ impl Clients {
     /// Acknowledges what was carried out, once its effects are published, and removes the clients that are gone.
     pub(crate) fn complete(
         &mut self,
-        shards: &Shards,
+        shards: &mut Shards,
         worker: u16,
         wakeup: &Wakeup,
         tell: &mut dyn FnMut(Event),
@@ -293,7 +304,7 @@ impl Clients {
         if !std::mem::take(&mut self.incomplete) {
             return;
         }
-        if self.clients.iter().any(|client| client.marked) {
+        if self.clients.iter().any(|client| client.marked.is_some()) {
             self.cut(shards);
         }
         let mut at = 0;
@@ -320,12 +331,22 @@ impl Clients {
 
     /// Everything taken so far is committed: that is what the clients that have just asked are to be told about.
     #[cold]
-    fn cut(&mut self, shards: &Shards) {
+    fn cut(&mut self, shards: &mut Shards) {
         let Self { clients, acks, .. } = self;
-        let taken = clients
-            .iter_mut()
-            .map(|client| (client.column, client.consumer.taken(), std::mem::take(&mut client.marked)));
-        acks.cut(shards, taken);
+        let mut all = Mark::default();
+        let taken = clients.iter_mut().map(|client| {
+            let mark = client.marked.take();
+            all.disk |= mark.is_some_and(|mark| mark.disk);
+            all.peers |= mark.is_some_and(|mark| mark.peers);
+            (client.column, client.consumer.taken(), mark.is_some())
+        });
+        acks.cut(&*shards, taken);
+        if all.peers {
+            shards.ask_peers();
+        }
+        if all.disk {
+            self.looks_at_disk = 0;
+        }
     }
 
     /// Whether some client may have to be told how far its writes have got.
@@ -339,10 +360,20 @@ impl Clients {
         self.acks.awaits_disk()
     }
 
+    /// How long the worker may sleep before it looks again how far this host's disk is.
+    pub(crate) fn disk_look_ns(&self) -> u64 {
+        match self.acks.awaits_disk() {
+            false => u64::MAX,
+            true if self.looks_at_disk < PROMPT_DISK_LOOKS => PROMPT_DISK_LOOK_NS,
+            true => LATE_DISK_LOOK_NS,
+        }
+    }
+
     /// Tells those who asked how far their writes have got, and wakes who sleeps until he is told. Returns how many were told.
     #[cold]
     pub(crate) fn tell(&mut self, shards: &Shards) -> usize {
         let Self { clients, acks, incomplete, .. } = self;
+        self.looks_at_disk = self.looks_at_disk.saturating_add(1);
         if !acks.advance(shards) {
             return 0;
         }

@@ -117,6 +117,12 @@ impl Shards {
         any
     }
 
+    /// Somebody waits for peers: they are to acknowledge at once.
+    pub(crate) fn ask_peers(&mut self) {
+        self.engines.iter_mut().for_each(Engine::ask_peers);
+        self.active = ones(self.engines.len());
+    }
+
     /// Whether an engine may have something to commit or to send.
     pub(crate) fn is_any_active(&self) -> bool {
         self.active != 0

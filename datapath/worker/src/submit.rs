@@ -16,6 +16,7 @@ use crate::shards::Shards;
 use lattice_crdt::Kind;
 use lattice_engine::{Applied, Instant, KeyPlace, LocalOp, OpError};
 use lattice_segment::layout::MAX_KEY_BYTES;
+use lattice_segment::ring::layout::{MARK_DISK, MARK_PEERS};
 use lattice_segment::{Submission, SubmitOp, Target, codes, key_hash, shard_of};
 
 /// What came of one submission.
@@ -26,11 +27,27 @@ pub(crate) enum Outcome {
     /// Not done; the code says why.
     Refused(u16),
     /// A mark: its client wants to be told how far this and everything before it gets.
-    Marked,
+    Marked(Mark),
     /// Not done yet: the engine wants a commit first. The same submission comes again in the next turn.
     Later,
     /// The client must go.
     Fault(ClientFault),
+}
+
+/// For what a client waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// For this host's disk.
+    pub(crate) disk: bool,
+    /// For peers.
+    pub(crate) peers: bool,
+}
+
+impl Mark {
+    fn of(submission: &Submission<'_>) -> Self {
+        let bits = submission.amount as u64;
+        Self { disk: bits & MARK_DISK != 0, peers: bits & MARK_PEERS != 0 }
+    }
 }
 
 /// Where submissions are carried out.
@@ -70,7 +87,7 @@ impl Executor<'_> {
         match submission.target {
             Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
             Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
-            Target::Nothing => Outcome::Marked,
+            Target::Nothing => Outcome::Marked(Mark::of(submission)),
         }
     }
 

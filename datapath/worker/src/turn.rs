@@ -338,7 +338,8 @@ impl Worker {
     /// What comes after a turn: the next one, a pause, or sleep.
     pub(crate) fn rest(&mut self) {
         let Some((now_ns, found)) = self.last_turn else { return };
-        let mut deadline_ns = self.shards.deadline_ns();
+        let mut deadline_ns =
+            self.shards.deadline_ns().min(now_ns.saturating_add(self.clients.disk_look_ns()));
         if let Phase::Draining { until_ns } = self.phase {
             deadline_ns = deadline_ns.min(until_ns);
         }

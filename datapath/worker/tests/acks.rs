@@ -145,3 +145,22 @@ fn a_client_that_goes_while_it_is_waited_for_leaves_nothing_behind() {
         .filter(|event| matches!(event, lattice_worker::Event::ClientFault { .. }));
     assert_eq!(faults.count(), 0);
 }
+
+/// Acknowledgements wait for company, a hundred turns long here; who waits for peers has them asked.
+#[test]
+fn who_waits_for_peers_does_not_wait_for_their_convenience() {
+    let mut cluster = Cluster::new(&three_nodes());
+    let mut client = cluster.nodes[0].attach(64);
+    assert!(cluster.turn_until(2000, |cluster| cluster.converged()));
+    for _ in 0..10 {
+        cluster.turns(150);
+        client.add(b"k", 1).unwrap();
+        let tickets = mark(&mut client);
+        assert!(cluster.turn_until(5, |_| reached(&client, Watermark::All, &tickets)));
+        // Also of what was sent before anybody waited.
+        client.add(b"k", 1).unwrap();
+        cluster.turns(3);
+        let tickets = mark(&mut client);
+        assert!(cluster.turn_until(5, |_| reached(&client, Watermark::All, &tickets)));
+    }
+}

@@ -102,8 +102,8 @@ impl Whereabouts for Shards {
         self.engines()[shard].last_seq()
     }
 
-    fn durable(&self, _: usize) -> Option<u64> {
-        None
+    fn durable(&self, shard: usize) -> Option<u64> {
+        self.log(shard).map(|log| log.durable_seq(self.engines()[shard].actor()))
     }
 
     fn merged_by(&self, shard: usize, slot: usize) -> Option<u64> {
