@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lattice_client::Ack;
 
 /// Reads, writes and watches the replicated state of this host's latticed, and asks it how it is.
 #[derive(Parser)]
@@ -39,7 +40,11 @@ pub(super) struct Read {
 /// How to wait for a write.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct Wait {
-    /// Seconds to wait until the write is applied and visible on this host.
+    /// How far the write is to get: local (visible on this host), logged (survives the daemon), durable (synced to this
+    /// host's disk), peers=K (merged by K other hosts), majority, all.
+    #[arg(long, value_name = "LEVEL", default_value_t = Ack::Local)]
+    pub ack: Ack,
+    /// Seconds to wait until it has got so far.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
     pub timeout: Duration,
 }
@@ -261,6 +266,22 @@ mod tests {
         let cli = Cli::try_parse_from(["latticectl", "set", "k", "-v"]).expect("a value with a hyphen");
         assert!(matches!(cli.verb, Verb::Set { value, .. } if value == "-v"));
         assert!(Cli::try_parse_from(["latticectl", "add", "k", "five"]).is_err());
+    }
+
+    #[test]
+    fn writes_are_waited_for_as_far_as_is_asked() {
+        let ack_of = |arguments: &[&str]| {
+            let line = ["latticectl", "enable", "k"].iter().chain(arguments);
+            match Cli::try_parse_from(line).map(|cli| cli.verb) {
+                Ok(Verb::Enable { wait, .. }) => Ok(wait.ack),
+                Ok(_) => panic!("another command"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(ack_of(&[]), Ok(Ack::Local));
+        assert_eq!(ack_of(&["--ack", "majority"]), Ok(Ack::Majority));
+        assert_eq!(ack_of(&["--ack", "peers=2"]), Ok(Ack::Peers(2)));
+        assert!(ack_of(&["--ack", "most"]).unwrap_err().contains("peers=K, majority or all"));
     }
 
     #[test]

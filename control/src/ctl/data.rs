@@ -171,35 +171,35 @@ pub(super) fn keys(
     Ok(())
 }
 
-/// The commands that write: each waits until its write is applied and visible on this host.
+/// The commands that write: each waits until its write has got as far as was asked, to this host's readers at least.
 pub(super) fn write(place: &Place, verb: &Verb, output: &Output) -> Result<(), CtlError> {
     let client = Client::connect(&place.socket).map_err(|error| unattached(place, error))?;
     let outcome = match verb {
         Verb::Add { key, amount, wait } => return add(&client, key.as_bytes(), *amount, wait, output),
         Verb::Enable { key, wins, wait } => {
-            flag(&client, key, *wins).and_then(|flag| flag.enable_wait(wait.timeout))
+            flag(&client, key, *wins).and_then(|flag| flag.enable_with(wait.ack, wait.timeout))
         }
         Verb::Disable { key, wins, wait } => {
-            flag(&client, key, *wins).and_then(|flag| flag.disable_wait(wait.timeout))
+            flag(&client, key, *wins).and_then(|flag| flag.disable_with(wait.ack, wait.timeout))
         }
-        Verb::Set { key, value, wait } => {
-            client.register(key.as_bytes()).and_then(|it| it.set_wait(value.as_bytes(), wait.timeout))
-        }
-        Verb::Insert { key, element, wait } => {
-            client.set(key.as_bytes()).and_then(|set| set.insert_wait(element.as_bytes(), wait.timeout))
-        }
-        Verb::Remove { key, element, wait } => {
-            client.set(key.as_bytes()).and_then(|set| set.remove_wait(element.as_bytes(), wait.timeout))
-        }
+        Verb::Set { key, value, wait } => client
+            .register(key.as_bytes())
+            .and_then(|it| it.set_with(value.as_bytes(), wait.ack, wait.timeout)),
+        Verb::Insert { key, element, wait } => client
+            .set(key.as_bytes())
+            .and_then(|set| set.insert_with(element.as_bytes(), wait.ack, wait.timeout)),
+        Verb::Remove { key, element, wait } => client
+            .set(key.as_bytes())
+            .and_then(|set| set.remove_with(element.as_bytes(), wait.ack, wait.timeout)),
         // The other commands do not come here.
-        _ => Ok(()),
+        _ => return Ok(()),
     };
-    outcome.map_err(|error| explain(verb, error))
+    outcome.map(drop).map_err(|error| explain(verb, error))
 }
 
 fn add(client: &Client, key: &[u8], amount: i64, wait: &Wait, output: &Output) -> Result<(), CtlError> {
     let added = client.counter(key).and_then(|counter| {
-        counter.add_wait(amount, wait.timeout)?;
+        counter.add_with(amount, wait.ack, wait.timeout)?;
         counter.get()
     });
     let value = added.map_err(|error| with_hint(key, "counter", error))?;
