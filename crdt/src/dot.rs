@@ -3,8 +3,12 @@
 //! ```text
 //!   ActorId   63        48 47                    0
 //!            ┌────────────┬───────────────────────┐
-//!            │  node u16  │  epoch, 48 random bits │     a node that lost its state comes back as another actor
+//!            │  node u16  │  epoch, 48 bits        │     a node that lost its state comes back as another actor
 //!            └────────────┴───────────────────────┘
+//!   epoch     47     40 39                       0
+//!            ┌─────────┬──────────────────────────┐     the generation says how often the cluster has forgotten the node:
+//!            │ gen. u8 │  40 random bits          │     epochs of a generation before that are over for good
+//!            └─────────┴──────────────────────────┘
 //!   Dot = (ActorId, seq)      seq = 1, 2, 3 ... in one shard; a dot names one operation for ever
 //! ```
 //!
@@ -15,6 +19,7 @@ use std::fmt;
 
 const EPOCH_BITS: u32 = 48;
 const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
+const GENERATION_SHIFT: u32 = 40;
 
 /// One incarnation of one node: who an operation is by.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -41,9 +46,20 @@ impl ActorId {
         (self.0 >> EPOCH_BITS) as u16
     }
 
+    /// The actor of `node` in an epoch of `generation`, made of 40 bits that the caller draws; not all zero.
+    pub const fn of_generation(node: u16, generation: u8, random: u64) -> Self {
+        let random = random & ((1 << GENERATION_SHIFT) - 1);
+        Self::new(node, (generation as u64) << GENERATION_SHIFT | random)
+    }
+
     /// The incarnation: 48 bits.
     pub const fn epoch(self) -> u64 {
         self.0 & EPOCH_MASK
+    }
+
+    /// How often the cluster had forgotten the node when this epoch began.
+    pub const fn generation(self) -> u8 {
+        (self.epoch() >> GENERATION_SHIFT) as u8
     }
 }
 
@@ -86,6 +102,14 @@ mod tests {
         assert_eq!((actor.node(), actor.epoch()), (0xBEEF, 0x1234_5678_9ABC));
         assert_eq!(actor.to_string(), "48879.123456789abc");
         assert_eq!(Dot::new(actor, 7).to_string(), "48879.123456789abc:7");
+    }
+
+    #[test]
+    fn a_generation_is_the_top_of_an_epoch() {
+        let actor = ActorId::of_generation(7, 3, u64::MAX);
+        assert_eq!((actor.node(), actor.generation(), actor.epoch()), (7, 3, 0x03FF_FFFF_FFFF));
+        assert_eq!(ActorId::new(7, 9).generation(), 0);
+        assert!(ActorId::of_generation(7, 2, u64::MAX) < ActorId::of_generation(7, 3, 1));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Who this run of the daemon is: random names that no other run has.
 //!
 //! A start goes on with the epoch of the last run only where storage shows that nothing of it is lost; everything else is a new
-//! epoch (48 random bits), so that a dot is never used twice. The session (32 bits) tells acknowledgements of this run from
-//! those of an earlier one.
+//! epoch (40 random bits, and how often the cluster has forgotten this node), so that a dot is never used twice. The session (32
+//! bits) tells acknowledgements of this run from those of an earlier one.
 
 use lattice_crdt::ActorId;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -21,15 +21,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Draws the names from the operating system.
+    /// Draws the names from the operating system, for an epoch of that generation.
     ///
     /// # Errors
     /// [`StartError::Random`]: it gave none.
-    pub fn draw(node: u16) -> Result<Self, StartError> {
-        let epoch = non_zero(|| Ok(random()? >> 16))?;
+    pub fn draw(node: u16, generation: u8) -> Result<Self, StartError> {
+        let epoch = non_zero(|| Ok(random()? >> 24))?;
         let session = non_zero(|| Ok(random()? >> 32))?;
         Ok(Self {
-            actor: ActorId::new(node, epoch),
+            actor: ActorId::of_generation(node, generation, epoch),
             session: u32::try_from(session).unwrap_or(u32::MAX),
             random_seed: random()?,
         })
@@ -65,10 +65,10 @@ mod tests {
 
     #[test]
     fn every_draw_is_another() {
-        let (a, b) = (Identity::draw(7).expect("drawn"), Identity::draw(7).expect("drawn"));
+        let (a, b) = (Identity::draw(7, 0).expect("drawn"), Identity::draw(7, 3).expect("drawn"));
         assert_eq!((a.actor.node(), b.actor.node()), (7, 7));
-        assert_ne!(a.actor, b.actor);
-        assert!(a.actor.epoch() != 0 && a.actor.epoch() < 1 << 48);
+        assert_eq!((a.actor.generation(), b.actor.generation()), (0, 3));
+        assert!(a.actor.epoch() != 0 && a.actor.epoch() != b.actor.epoch() % (1 << 40));
         assert!(a.session != 0 && b.session != 0);
     }
 

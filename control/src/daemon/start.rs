@@ -50,7 +50,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     let mut signals = Signals::new(options)?;
     directory::create(&config.paths.directory)?;
     let _lock = directory::lock(&config.paths.lock())?;
-    let identity = Identity::draw(config.node.id)?;
+    let identity = Identity::draw(config.node.id, 0)?;
     let prepared = storage::open(&config, &identity)?;
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;

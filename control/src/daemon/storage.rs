@@ -225,7 +225,7 @@ pub async fn tell(workers: &Workers, shard: u16, command: Command) {
 /// Draws a new epoch for a shard whose present one is over, and tells its worker. It is durable before the shard takes
 /// another operation.
 pub async fn renew_epoch(daemon: Arc<Daemon>, shard: u16) {
-    match Identity::draw(daemon.config.node.id) {
+    match Identity::draw(daemon.config.node.id, 0) {
         Ok(Identity { actor, session, .. }) => {
             tracing::warn!(
                 shard,

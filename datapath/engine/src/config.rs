@@ -145,6 +145,9 @@ pub enum EngineConfigError {
     /// The epoch has operations already.
     #[error("epoch {0:#x} was used before")]
     KnownEpoch(u64),
+    /// The cluster has forgotten this node: it needs an epoch of that generation, and to begin from nothing.
+    #[error("this node was forgotten: an epoch of generation {0} is needed, and none of the state of before")]
+    Forgotten(u8),
     /// The session or the epoch is zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

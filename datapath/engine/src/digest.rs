@@ -5,7 +5,7 @@
 //! and adds those that came, so it costs the same whatever the size of the state. It finds divergence by accident, not
 //! by malice: it is no cryptographic commitment.
 
-use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, NarrowEntry, VersionVector};
+use lattice_crdt::{ActorId, Clock, CounterEntry, Dot, Hlc, Kind, NarrowEntry, VersionVector};
 use xxhash_rust::xxh64::xxh64;
 
 const K: [u64; 3] = [0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9];
@@ -60,8 +60,13 @@ pub(crate) fn element_atom(key_hash: u64, kind: Kind, element: &[u8], dot: Dot) 
 
 /// The digest of a version vector, ranges included.
 pub(crate) fn vector_digest(vector: &VersionVector) -> u64 {
+    clocks_digest(vector.iter())
+}
+
+/// The digest of some clocks of a version vector, ranges included.
+pub(crate) fn clocks_digest<'a>(clocks: impl Iterator<Item = (ActorId, &'a Clock)>) -> u64 {
     let mut sum = 0u64;
-    for (actor, clock) in vector.iter() {
+    for (actor, clock) in clocks {
         if clock.contiguous() > 0 {
             sum = sum.wrapping_add(mix(actor.as_u64(), clock.contiguous()));
         }

@@ -4,6 +4,7 @@ use crate::aliases::NamesOfLog;
 use crate::burst::Burst;
 use crate::config::{EngineConfig, EngineConfigError, Instant};
 use crate::digest::vector_digest;
+use crate::forget::Forgotten;
 use crate::keys::{Keys, Position};
 use crate::lane::{Lane, Session, bounds};
 use crate::log::{LogStore, MemoryLog};
@@ -45,6 +46,12 @@ pub struct Engine<L = MemoryLog> {
     pub(crate) next_snapshot: u32,
     /// A peer knows more of this epoch than this engine.
     pub(crate) epoch_is_over: bool,
+    /// Nodes that are no members any more.
+    pub(crate) forgotten: Forgotten,
+    /// The state, or part of it, came from storage.
+    pub(crate) recovered: bool,
+    /// There was a session with some peer.
+    pub(crate) met_anybody: bool,
     pub(crate) drop_due_ns: u64,
     /// Keys for which the publisher has room, less those made since it said so.
     pub(crate) room: usize,
@@ -130,6 +137,9 @@ impl<L: LogStore> Engine<L> {
             snapshot: None,
             next_snapshot: random.next() as u32,
             epoch_is_over: false,
+            forgotten: Forgotten::new(config.actor, random.next() as u32, now.monotonic_ns),
+            recovered: false,
+            met_anybody: false,
             room: usize::MAX,
             drop_due_ns: now.monotonic_ns + config.timers.anti_entropy_ns,
             deferred: Deferred::default(),
@@ -237,6 +247,7 @@ impl<L: LogStore> Engine<L> {
             Err(DropReason::Record(_)) => self.stats.dropped_record += 1,
             Err(DropReason::StaleSession) => self.stats.dropped_stale_session += 1,
             Err(DropReason::UnknownAlias) => self.stats.dropped_unknown_alias += 1,
+            Err(DropReason::Forgotten) => self.stats.dropped_forgotten += 1,
             Err(DropReason::OutOfOrderBound) => self.stats.dropped_out_of_order_bound += 1,
             Err(DropReason::Unexpected | DropReason::OutOfSequence) => self.stats.dropped_unexpected += 1,
             Err(
@@ -255,6 +266,7 @@ impl<L: LogStore> Engine<L> {
         self.stats.frames_received += 1;
         self.wake();
         let now_ns = now.monotonic_ns;
+        self.check_sealed(now_ns, slot, &frame)?;
         if frame.header.frame_type == FrameType::Hello {
             return self.on_hello(now_ns, slot, &frame);
         }
@@ -275,6 +287,7 @@ impl<L: LogStore> Engine<L> {
             FrameType::SyncData => self.on_sync_data(now_ns, slot, &frame),
             FrameType::SyncAck => self.on_sync_ack(now_ns, slot, &frame),
             FrameType::Stable => self.on_stable(slot, &frame),
+            FrameType::Forget => self.on_forget(slot, &frame),
         }
     }
 
@@ -292,8 +305,7 @@ impl<L: LogStore> Engine<L> {
         if header.actor.node() != header.node {
             return Err(DropReason::UnknownPeer);
         }
-        let known = |lane: &Lane| lane.node == header.node && !lane.forgotten;
-        self.lanes.iter().position(known).ok_or(DropReason::UnknownPeer)
+        self.lanes.iter().position(|lane| lane.node == header.node).ok_or(DropReason::UnknownPeer)
     }
 
     fn on_ack(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
@@ -338,6 +350,7 @@ impl<L: LogStore> Engine<L> {
         self.tick_gossip(now_ns);
         self.tick_incoming(now_ns);
         self.tick_outgoing(now_ns);
+        self.tick_forgotten(now_ns);
         self.tick_dropping(now_ns);
         self.wake();
     }
@@ -376,9 +389,6 @@ impl<L: LogStore> Engine<L> {
     /// The next frame for one peer. What timers bound goes before data, which pacing bounds, before bulk.
     fn transmit_to(&mut self, now: Instant, slot: usize, frame: &mut [u8]) -> Option<usize> {
         let now_ns = now.monotonic_ns;
-        if self.lanes[slot].forgotten {
-            return None;
-        }
         if let Some(echo) = self.lanes[slot].hello_now(now_ns) {
             return self.write_hello(now_ns, slot, echo, frame);
         }
@@ -395,6 +405,7 @@ impl<L: LogStore> Engine<L> {
         self.write_vector(slot, frame)
             .or_else(|| self.write_stable(slot, frame))
             .or_else(|| self.write_sync_ack(slot, frame))
+            .or_else(|| self.write_forget(slot, frame))
             .or_else(|| self.write_sync_request(now_ns, slot, frame))
             .or_else(|| self.write_data(now_ns, slot, frame))
             .or_else(|| self.write_sync_data(now_ns, slot, frame))
@@ -409,6 +420,7 @@ impl<L: LogStore> Engine<L> {
             .min(self.anti_entropy_due_ns)
             .min(self.deferred.deadline_ns())
             .min(self.dropping_deadline_ns())
+            .min(self.forgotten_deadline_ns())
             .min(self.incoming_deadline_ns(now_ns))
             .min(self.outgoing_deadline_ns(now_ns))
     }

@@ -29,6 +29,7 @@ impl<L: LogStore> Engine<L> {
     ) -> Option<usize> {
         let mut header = self.header(FrameType::Hello, slot);
         header.dst_session = echo;
+        header.lo = u64::from(self.forgotten.generation(self.lanes[slot].node));
         header.count = u32::from(self.lanes[slot].session_id() == echo && echo != 0);
         let mut writer = FrameWriter::new(buffer, header)?;
         // All that is known of the peer's present epoch comes first: it must hear of operations beyond a gap as well.
@@ -47,10 +48,13 @@ impl<L: LogStore> Engine<L> {
     pub(crate) fn on_hello(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
         let part = VectorPart::decode(frame.payload)?;
         let header = &frame.header;
-        let lane = &mut self.lanes[slot];
         if header.src_session == 0 {
             return Err(DropReason::Unexpected);
         }
+        if header.dst_session == self.config.session {
+            self.on_demand(header.lo)?;
+        }
+        let lane = &mut self.lanes[slot];
         lane.peer_actor = Some(header.actor);
         if header.dst_session != self.config.session {
             lane.owe_hello(now_ns, header.src_session);
@@ -67,6 +71,10 @@ impl<L: LogStore> Engine<L> {
             }
             self.lanes[slot].adopt(session, acked.unwrap_or(0), now_ns);
             self.abandon_syncs_with(slot);
+            self.forgotten.session_began();
+            self.met_anybody = true;
+            let tells = self.forgotten().next().is_some();
+            self.lanes[slot].ask_forgotten = tells;
         }
         if header.count == 0 {
             self.lanes[slot].owe_hello(now_ns, session.id);

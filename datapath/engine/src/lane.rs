@@ -57,8 +57,16 @@ pub(crate) struct Lane {
     pub(crate) session: Option<Session>,
     /// The peer's actor, as its last hello said, adopted or not.
     pub(crate) peer_actor: Option<ActorId>,
-    /// No member any more: nothing goes to it, and nothing is taken from it.
+    /// No member at present: nothing goes to it but the answer to a hello.
     pub(crate) forgotten: bool,
+    /// It knows the same nodes to be forgotten, as it said in this session.
+    pub(crate) agrees: bool,
+    /// It is to be told, and asked, about forgotten nodes.
+    pub(crate) ask_forgotten: bool,
+    /// The round of questions that it is owed an answer to.
+    pub(crate) answer_forgotten: Option<u32>,
+    /// The last round of this engine's that it answered.
+    pub(crate) answered_round: Option<u32>,
     pub(crate) last_heard_ns: Option<u64>,
     hello_due_ns: u64,
     hello_spacing: u64,
@@ -107,6 +115,10 @@ impl Lane {
             session: None,
             peer_actor: None,
             forgotten: false,
+            agrees: false,
+            ask_forgotten: false,
+            answer_forgotten: None,
+            answered_round: None,
             last_heard_ns: None,
             hello_due_ns: 0,
             hello_spacing: 1,
@@ -155,7 +167,8 @@ impl Lane {
 
     /// Takes up a new session of the peer, which has this node's operations up to `acked`.
     pub(crate) fn adopt(&mut self, session: Session, acked: u64, now_ns: u64) {
-        self.session = Some(session);
+        (self.session, self.forgotten) = (Some(session), false);
+        (self.agrees, self.answer_forgotten, self.answered_round) = (false, None, None);
         self.sender.reset(acked);
         if !zoo!(AliasOutlivesSession) {
             self.aliases.clear();
@@ -197,7 +210,7 @@ impl Lane {
         if let Some(echo) = self.hello_reply {
             return Some(echo);
         }
-        (self.session.is_none() && now_ns >= self.hello_due_ns).then_some(0)
+        (self.session.is_none() && !self.forgotten && now_ns >= self.hello_due_ns).then_some(0)
     }
 
     pub(crate) fn hello_sent(&mut self, now_ns: u64, hello_ns: u64) {
@@ -253,18 +266,19 @@ impl Lane {
 
     /// When this lane next has something to send or to time out.
     pub(crate) fn deadline_ns(&self, now_ns: u64, last_seq: u64, peer_timeout_ns: u64) -> u64 {
-        if self.forgotten {
-            return u64::MAX;
-        }
         if self.hello_reply.is_some() {
             return now_ns;
+        }
+        if self.forgotten {
+            return u64::MAX;
         }
         if self.session.is_none() {
             return self.hello_due_ns;
         }
         let mut deadline_ns = self.heartbeat_due_ns.min(self.ack.due_ns);
         if self.is_up(now_ns, peer_timeout_ns) {
-            if self.vector_part.is_some() || self.stable_part.is_some() || self.sync_ack.is_some() {
+            let owes = self.vector_part.is_some() || self.stable_part.is_some() || self.sync_ack.is_some();
+            if owes || self.ask_forgotten || self.answer_forgotten.is_some() {
                 return now_ns;
             }
             deadline_ns = deadline_ns.min(self.sender.deadline_ns(last_seq));

@@ -28,6 +28,7 @@ mod config;
 mod digest;
 mod engine;
 mod entry;
+mod forget;
 mod gossip;
 mod keys;
 mod lane;

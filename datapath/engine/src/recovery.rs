@@ -169,6 +169,7 @@ impl<L: LogStore> Recovery<L> {
     pub fn finish(mut self) -> Result<Engine<L>, RecoverError> {
         self.cover_snapshot()?;
         let actor = self.engine.config.actor;
+        self.engine.recovered = !self.engine.vector.is_empty() || self.engine.log.last_seq() > 0;
         let from = self.engine.vector.contiguous(actor) + 1;
         let mut record = Vec::new();
         for seq in from..=self.engine.log.last_seq().saturating_sub(u64::from(zoo!(ReplaySkipsLast))) {
@@ -215,8 +216,11 @@ impl<L: LogStore> Engine<L> {
     /// Whether a peer knows operations of this epoch that this engine never made: its storage was an old copy. From then
     /// on nothing is written locally until [`Engine::begin_epoch`]. Before a host has heard of anybody, nothing can tell
     /// it that its whole machine was restored; what it writes until then may be taken for what it had written before.
+    ///
+    /// Or this node was forgotten before it met anybody in this run and has nothing of an earlier one: it can go on, in an
+    /// epoch of [`Engine::wanted_generation`]. Where it has, [`Engine::is_forgotten`] says so, and this does not.
     pub fn epoch_is_over(&self) -> bool {
-        self.epoch_is_over
+        self.epoch_is_over && !self.is_forgotten()
     }
 
     /// Goes on in a new epoch and a new session, with the state as it is. What the old epoch made beyond this engine's
@@ -244,12 +248,16 @@ impl<L: LogStore> Engine<L> {
         if self.vector.clock(actor).is_some() {
             return Err(EngineConfigError::KnownEpoch(actor.epoch()));
         }
+        if self.is_forgotten() || actor.generation() < self.wanted_generation() {
+            return Err(EngineConfigError::Forgotten(self.wanted_generation()));
+        }
         self.log_burst();
         (self.config.actor, self.config.session) = (actor, session);
         self.log.begin_epoch(actor);
         self.burst.limit_to(self.log.room());
         self.names_of_log.clear();
         (self.next_seq, self.epoch_is_over) = (0, false);
+        self.begin_generation();
         (self.incoming, self.snapshot) = (None, None);
         self.outgoing.clear();
         for lane in &mut self.lanes {

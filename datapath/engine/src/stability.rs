@@ -150,19 +150,6 @@ impl<L: LogStore> Engine<L> {
         }
         everywhere
     }
-
-    /// Takes a node out of the members: nothing goes to it or is taken from it any more, and it no longer holds back
-    /// the dropping of keys. False if it is no peer. What it did stays; should it come back, it is refused.
-    pub fn forget(&mut self, node: u16) -> bool {
-        let Some(slot) = self.lanes.iter().position(|lane| lane.node == node && !lane.forgotten) else {
-            return false;
-        };
-        self.abandon_syncs_with(slot);
-        let lane = &mut self.lanes[slot];
-        (lane.forgotten, lane.session) = (true, None);
-        self.wake();
-        true
-    }
 }
 
 /// The contiguous part of every actor's seqs.

@@ -32,6 +32,9 @@ pub enum DropReason {
     /// A record names its key by an alias that means nothing here: it has to come again, with its key.
     #[error("unknown alias")]
     UnknownAlias,
+    /// The sender, or this node, was forgotten.
+    #[error("of a forgotten node")]
+    Forgotten,
     /// It makes no sense in the present state of the lane.
     #[error("unexpected")]
     Unexpected,
@@ -141,6 +144,10 @@ pub struct EngineStats {
     pub dropped_out_of_order_bound: u64,
     /// Frames with a record that named its key by an alias that meant nothing here.
     pub dropped_unknown_alias: u64,
+    /// Frames of forgotten epochs, and those that told this node that it was forgotten itself.
+    pub dropped_forgotten: u64,
+    /// Operations of forgotten epochs that were given up, since no member had them.
+    pub gaps_closed: u64,
     /// Frames that made no sense in the present state.
     pub dropped_unexpected: u64,
     /// Data frames sent again.
@@ -194,7 +201,7 @@ pub struct PeerStatus {
     pub silent_ns: Option<u64>,
     /// Empty keys, about, that stay because this peer may not have their last operations for good.
     pub holds_back: u64,
-    /// It is no member any more: nothing goes to it or comes from it.
+    /// It is no member at present: it was forgotten, and has not come back in a new epoch.
     pub forgotten: bool,
 }
 

@@ -7,7 +7,9 @@ mod world;
 
 use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_engine::{EngineLimits, EngineTimers, LocalOp, OpError};
-use lattice_wire::{Ack, Dots, FrameType, Heartbeat, Op, Record, SyncAck, SyncItem, SyncRequest, VectorPart};
+use lattice_wire::{
+    Ack, Dots, Forget, FrameType, Heartbeat, Op, Record, SyncAck, SyncItem, SyncRequest, VectorPart,
+};
 use stage::*;
 use world::{Draw, seeds};
 
@@ -70,6 +72,9 @@ fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
     let (id, index) = sync.unwrap_or((c as u32, a));
     if frame_type == FrameType::SyncData {
         header.lo = if draw.chance(70) { index } else { index.wrapping_add(draw.below(70)) };
+    } else if frame_type == FrameType::Hello {
+        // A host that is told away writes no more; `forgetting.rs` is about that.
+        header.lo = 0;
     } else if frame_type == FrameType::Data {
         header.count = draw.below(5) as u32;
         header.lo = header.lo.min(u64::MAX - 5);
@@ -97,6 +102,11 @@ fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
             }
             FrameType::SyncAck => {
                 SyncAck { sync_id: id, cumulative: a, bitmap: b, abort: c % 5 == 0 }.encode(frame)
+            }
+            FrameType::Forget => {
+                // Of any node but the other peer: an honest one that is told away is told away.
+                let node = [1, puppet(slot).node(), 9][draw.below(3) as usize];
+                Forget::encode(frame, a % 2 == 0, b as u32, c, [(node, (c as u8).max(1))])
             }
         };
     });

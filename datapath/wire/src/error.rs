@@ -106,6 +106,9 @@ pub enum RecordError {
     /// A truth value that is neither 0 nor 1.
     #[error("a truth value is neither 0 nor 1")]
     BadBool,
+    /// Forgotten nodes that do not ascend, are too many, or of generation 0.
+    #[error("a list of forgotten nodes is malformed")]
+    BadForgotten,
 }
 
 impl RecordError {
@@ -125,6 +128,7 @@ impl RecordError {
             RecordError::BadDots => "record_bad_dots",
             RecordError::BadRange => "record_bad_range",
             RecordError::BadPart => "record_bad_part",
+            RecordError::BadForgotten => "record_bad_forgotten",
             RecordError::BadBool => "record_bad_bool",
         }
     }

@@ -111,11 +111,13 @@ pub enum FrameType {
     SyncAck = 8,
     /// What the sender would still have after the worst restart, in parts: contiguous seqs only.
     Stable = 9,
+    /// Which nodes are no members any more, and a question or an answer about what is known of them.
+    Forget = 10,
 }
 
 impl FrameType {
     /// All types, in the order of their numbers.
-    pub const ALL: [FrameType; 9] = [
+    pub const ALL: [FrameType; 10] = [
         FrameType::Data,
         FrameType::Ack,
         FrameType::Hello,
@@ -125,6 +127,7 @@ impl FrameType {
         FrameType::SyncData,
         FrameType::SyncAck,
         FrameType::Stable,
+        FrameType::Forget,
     ];
 }
 
@@ -156,7 +159,8 @@ pub struct Header {
     pub src_session: u32,
     /// The receiver's session as far as the sender knows; 0 if it does not.
     pub dst_session: u32,
-    /// Data: the interval starts after this seq. SyncData: the index of this frame in its stream.
+    /// Data: the interval starts after this seq. SyncData: the index of this frame in its stream. Hello: the generation that
+    /// the receiver's epoch must have, or it is no member any more.
     pub lo: u64,
     /// Data: how many records. SyncData: how many items. Hello: 1 if the session that it echoes is adopted, else 0.
     pub count: u32,

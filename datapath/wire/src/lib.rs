@@ -12,6 +12,8 @@
 //!            SyncRequest  sync id, a part of a version vector
 //!            SyncData     sync id, items of a state walk (sync.rs)
 //!            SyncAck      what came of a state walk (sync.rs)
+//!            Stable       a part of a version vector
+//!            Forget       nodes that are no members any more (forget.rs)
 //! ```
 //!
 //! Everything is little-endian. Every value has exactly one encoding: varints are minimal, reserved bytes are zero, an
@@ -35,6 +37,7 @@ mod codec;
 mod delta;
 mod dots;
 mod error;
+mod forget;
 mod frame;
 mod header;
 mod heartbeat;
@@ -48,6 +51,7 @@ pub use delta::{
 };
 pub use dots::Dots;
 pub use error::{NoRoom, RecordError, WireError};
+pub use forget::{Forget, ForgottenNodes, MAX_FORGOTTEN};
 pub use frame::{Frame, FrameWriter, decode_frame};
 pub use header::{
     ANY_NODE, FrameType, HEADER_BYTES, Header, MAGIC, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, TAG_BYTES, VERSION,

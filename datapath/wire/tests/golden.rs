@@ -154,6 +154,13 @@ fn every_other_frame_type() {
     assert_eq!(request.sync_id, 0xABCD);
     assert!(request.vector.entries().eq(ENTRIES));
 
+    let nodes = [(2, 1), (7, 200)];
+    let forget = |frame: &mut FrameWriter<'_>| Forget::encode(frame, true, 0xABCD, 0x1234, nodes);
+    let golden = check("forget", &frame(FrameType::Forget, 0, forget));
+    let forget = Forget::decode(decode_frame(&golden, CLUSTER).unwrap().payload).unwrap();
+    assert_eq!((forget.answers, forget.round, forget.digest), (true, 0xABCD, 0x1234));
+    assert!(forget.nodes.iter().eq(nodes));
+
     let ack = SyncAck { sync_id: 0xABCD, cumulative: 5, bitmap: 0b101, abort: true };
     let golden = check("sync_ack", &frame(FrameType::SyncAck, 0, |frame| ack.encode(frame)));
     assert_eq!(SyncAck::decode(decode_frame(&golden, CLUSTER).unwrap().payload), Ok(ack));

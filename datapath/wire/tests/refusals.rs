@@ -65,7 +65,7 @@ fn frames_are_refused_by_their_first_fault() {
         (forged(good.clone(), offsets::MAGIC, b"l"), WireError::BadMagic),
         (forged(good.clone(), offsets::VERSION, &[1]), WireError::BadVersion(1)),
         (forged(good.clone(), offsets::FRAME_TYPE, &[0]), WireError::BadType(0)),
-        (forged(good.clone(), offsets::FRAME_TYPE, &[10]), WireError::BadType(10)),
+        (forged(good.clone(), offsets::FRAME_TYPE, &[11]), WireError::BadType(11)),
         (forged(good.clone(), offsets::CLUSTER_TAG, &[0]), WireError::WrongCluster),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[2]), WireError::BadLength),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[0xFF, 0xFF]), WireError::BadLength),

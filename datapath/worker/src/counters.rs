@@ -43,6 +43,8 @@ const ENGINE: &[Source<EngineStats>] = &[
     ("dropped_stale_session", |s| s.dropped_stale_session),
     ("dropped_out_of_order_bound", |s| s.dropped_out_of_order_bound),
     ("dropped_unknown_alias", |s| s.dropped_unknown_alias),
+    ("dropped_forgotten", |s| s.dropped_forgotten),
+    ("gaps_closed", |s| s.gaps_closed),
     ("dropped_unexpected", |s| s.dropped_unexpected),
     ("retransmitted", |s| s.frames_retransmitted),
     ("retransmission_timeouts", |s| s.retransmission_timeouts),

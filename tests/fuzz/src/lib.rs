@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("sync_request", wire::sync_request),
     ("sync_data", wire::sync_data),
     ("sync_ack", wire::sync_ack),
+    ("forget", wire::forget),
     ("engine", engine::engine),
     ("snapshot", engine::snapshot),
     ("ring", ring::ring),

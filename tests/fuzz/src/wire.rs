@@ -86,6 +86,7 @@ pub(crate) fn accepted(bytes: &[u8], frame: &Frame<'_>) {
         FrameType::SyncRequest => sync_request(frame.payload),
         FrameType::SyncData => sync_data(frame.payload),
         FrameType::SyncAck => sync_ack(frame.payload),
+        FrameType::Forget => forget(frame.payload),
     }
 }
 
@@ -348,6 +349,18 @@ fn check_item(item: &SyncItem<'_>, bytes: &[u8]) -> usize {
     assert!(decode_item(&bytes[..len - 1]).is_err(), "a prefix is no item");
     assert_eq!(encode_item(item, &mut buffer[..len - 1]), Err(NoRoom));
     len
+}
+
+/// Forgotten nodes.
+pub fn forget(data: &[u8]) {
+    match Forget::decode(data) {
+        Ok(forget) => {
+            let Forget { answers, round, digest, nodes } = forget;
+            let again = payload(|frame| Forget::encode(frame, answers, round, digest, nodes.iter()));
+            assert_eq!(again, data);
+        }
+        Err(error) => refused(error),
+    }
 }
 
 /// An acknowledgement of a state sync.

@@ -58,8 +58,12 @@ pub enum Fault {
     ClockSkew,
     /// A host comes when the others have been at it for a while.
     LateJoiner,
-    /// A host is gone for good, and forgotten by the others.
+    /// A host is forgotten by the others: gone for good, or away for a while, or cut off and unaware of it.
     Forgotten,
+    /// A host that was forgotten is told so, with state of before, and begins anew from nothing.
+    ForgottenReturns,
+    /// A gap in what is known of a forgotten host is closed.
+    GapClosed,
     /// A peer needs records that have left the log.
     ShortLog,
     /// A state sync breaks off half-way.
@@ -68,7 +72,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class, in the order of their numbers.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 30] = [
         Fault::Loss,
         Fault::Duplication,
         Fault::Reordering,
@@ -95,6 +99,8 @@ impl Fault {
         Fault::ClockSkew,
         Fault::LateJoiner,
         Fault::Forgotten,
+        Fault::ForgottenReturns,
+        Fault::GapClosed,
         Fault::ShortLog,
         Fault::SyncInterrupted,
     ];
@@ -128,6 +134,8 @@ impl Fault {
             Fault::ClockSkew => "skewed clocks",
             Fault::LateJoiner => "late joiner",
             Fault::Forgotten => "replica forgotten",
+            Fault::ForgottenReturns => "forgotten replica comes back",
+            Fault::GapClosed => "gap of a forgotten replica closed",
             Fault::ShortLog => "log too short for a peer",
             Fault::SyncInterrupted => "sync interrupted half-way",
         }

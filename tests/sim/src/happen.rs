@@ -6,7 +6,7 @@ use crate::incident::{Crash, CrashPoint, What};
 use crate::network::Cut;
 use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
-use lattice_engine::Storage;
+use lattice_engine::{Engine, Storage};
 
 impl World<'_> {
     pub(crate) fn begin_incident(&mut self, incident: usize) {
@@ -33,7 +33,8 @@ impl World<'_> {
                 self.hosts[node].slowness = Some(Slowness { frames: frames_per_turn, turn_ns });
             }
             What::Crash { node, crash, point } => return self.plan_crash(incident, node, crash, point),
-            What::Gone { node } => self.depart(node),
+            What::Gone { node, .. } => self.depart(node),
+            What::Forgotten { node } => self.forget(node),
             What::ClockStep { node, by_ns } => self.step_clock(node, by_ns),
             What::SyncBreak { frame } => self.armed_sync_breaks.push((incident, frame)),
             What::NoRoom { node } => self.set_no_room(node, true),
@@ -57,8 +58,8 @@ impl World<'_> {
             What::Slow { node, .. } => self.hosts[node].slowness = None,
             What::NoRoom { node } => self.set_no_room(node, false),
             What::Crash { node, .. } => self.start_host(node),
-            What::Gone { node } => self.forget(node),
-            What::ClockStep { .. } => {}
+            What::Gone { node, back_after_ns } => self.forget_gone(node, back_after_ns),
+            What::ClockStep { .. } | What::Forgotten { .. } => {}
         }
     }
 
@@ -129,26 +130,85 @@ impl World<'_> {
         self.trace.say(self.now_ns, format_args!("n{} is gone for good", node + 1));
         self.witness(node);
         self.note_reached(node);
+        self.hosts[node].crash = self.possible(node, Crash::LogWhole);
         self.hosts[node].kill();
         self.hosts[node].mode = Mode::Gone;
         self.drop_ring(node);
     }
 
-    /// The others forget a host that is gone.
-    pub(crate) fn forget(&mut self, node: usize) {
-        let gone = self.hosts[node].node;
-        if self.hosts[node].mode != Mode::Gone || self.forgotten.contains(&gone) {
+    /// The others forget a host that is gone, if it still is; it may come back all the same.
+    fn forget_gone(&mut self, node: usize, back_after_ns: Option<u64>) {
+        if self.hosts[node].mode != Mode::Gone {
             return;
         }
-        self.forgotten.push(gone);
-        self.struck.strike(Fault::Forgotten);
-        self.trace.say(self.now_ns, format_args!("n{gone} is forgotten"));
-        for host in 0..self.hosts.len() {
-            for shard in &mut self.hosts[host].shards {
-                shard.engine.forget(gone);
-                shard.active = true;
-            }
-            self.schedule_turn(host, self.now_ns + 1);
+        self.forget(node);
+        if let Some(after_ns) = back_after_ns {
+            self.hosts[node].mode = Mode::Down;
+            self.schedule(self.now_ns + after_ns, Event::Start(node));
+        }
+    }
+
+    /// Somebody tells the next host that runs that a node is no member any more.
+    pub(crate) fn forget(&mut self, node: usize) {
+        let hosts = self.hosts.len();
+        let running = |host: &usize| self.hosts[*host].mode == Mode::Up;
+        if let Some(told) = (1..hosts).map(|i| (node + i) % hosts).find(running) {
+            self.tell_to_forget(told, node);
+        }
+    }
+
+    fn tell_to_forget(&mut self, told: usize, node: usize) {
+        let gone = self.hosts[node].node;
+        let mut news = false;
+        for shard in &mut self.hosts[told].shards {
+            news |= shard.engine.forget(gone);
+            shard.active = true;
+        }
+        if news {
+            self.struck.strike(Fault::Forgotten);
+            self.trace.say(self.now_ns, format_args!("n{} is told to forget n{gone}", told + 1));
+        }
+        self.keep_forgotten(told);
+        self.schedule_turn(told, self.now_ns + 1);
+    }
+
+    /// What a daemon does besides its workers: keeps which nodes are forgotten, and begins anew if its own is.
+    pub(crate) fn heed_forgetting(&mut self, host: usize) {
+        self.keep_forgotten(host);
+        let engines = || self.hosts[host].shards.iter().map(|shard| &shard.engine);
+        if !engines().any(Engine::is_forgotten) {
+            return;
+        }
+        let generation = engines().map(Engine::wanted_generation).max().unwrap_or(0);
+        self.trace.say(self.now_ns, format_args!("n{} was forgotten, and begins anew", host + 1));
+        self.struck.strike(Fault::ForgottenReturns);
+        self.witness(host);
+        self.note_reached(host);
+        let crash = std::mem::replace(&mut self.hosts[host].crash, Crash::AllLost);
+        self.hosts[host].kill();
+        self.hosts[host].crash = crash;
+        self.drop_ring(host);
+        // It may know the generation, or be told once more.
+        if self.hosts[host].draw.per_mille(500) {
+            self.hosts[host].generation = generation;
+        }
+        self.schedule(self.now_ns + 1, Event::Start(host));
+    }
+
+    /// What one engine knows to be forgotten is kept, and told to the host's other engines.
+    fn keep_forgotten(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        let before = this.forgotten.clone();
+        for (node, generation) in this.shards.iter().flat_map(|shard| shard.engine.forgotten()) {
+            let known = this.forgotten.entry(node).or_default();
+            *known = generation.max(*known);
+        }
+        if this.forgotten == before {
+            return;
+        }
+        for shard in &mut this.shards {
+            shard.engine.keep_forgotten(this.forgotten.iter().map(|(&node, &generation)| (node, generation)));
+            shard.active = true;
         }
     }
 
@@ -198,13 +258,18 @@ impl World<'_> {
         }
         self.armed_sync_breaks.clear();
         for host in 0..self.hosts.len() {
-            self.forget(host);
             self.resume(host);
             self.hosts[host].slowness = None;
             self.hosts[host].plan.ring_frames = usize::MAX;
             self.set_no_room(host, false);
             self.start_host(host);
             self.schedule_turn(host, self.now_ns + 1);
+        }
+        // Whoever is told alone may be forgotten itself, and nobody would know.
+        let (gone, up): (Vec<_>, Vec<_>) =
+            (0..self.hosts.len()).partition(|&host| self.hosts[host].mode == Mode::Gone);
+        for (told, node) in up.iter().flat_map(|&told| gone.iter().map(move |&node| (told, node))) {
+            self.tell_to_forget(told, node);
         }
     }
 }

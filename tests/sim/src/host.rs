@@ -8,10 +8,10 @@ use crate::network::Flying;
 use crate::oracle::Replica;
 use crate::plan::HostPlan;
 use crate::storage::{ShardDisk, SharedDisk};
-use lattice_crdt::{VectorLimits, VersionVector};
+use lattice_crdt::{ActorId, VectorLimits, VersionVector};
 use lattice_engine::{Engine, Instant};
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// Unix time when the world begins, nanoseconds.
@@ -48,6 +48,8 @@ pub struct Shard {
     pub walking: Option<Walking>,
     /// It came from storage, and its tables may hold more than peers may bring.
     pub recovered: bool,
+    /// Gaps of forgotten nodes that the oracle knows to be closed.
+    pub gaps_closed: u64,
     /// Nothing is written on it: its storage may be an old image, which only peers can tell it.
     pub holds_writes: bool,
 }
@@ -112,6 +114,10 @@ pub struct Host {
     pub disks: Vec<SharedDisk>,
     /// Copies of its storage at an earlier moment.
     pub copies: Vec<ShardDisk>,
+    /// Nodes that it knows to be forgotten, and the least generation that an epoch of each must have. On storage.
+    pub forgotten: BTreeMap<u16, u8>,
+    /// How often it was forgotten itself, as far as it knows. On storage.
+    pub generation: u8,
     /// What the next process finds, when the present one crashes.
     pub crash: Crash,
     /// The boot that its machine is in.
@@ -144,6 +150,8 @@ impl Host {
             paused_at_ns: 0,
             disks: Vec::new(),
             copies: Vec::new(),
+            forgotten: BTreeMap::new(),
+            generation: 0,
             crash: Crash::LogWhole,
             boot_id: 1,
             fsync_at_ns: 0,
@@ -165,9 +173,9 @@ impl Host {
         monotonic_ns.saturating_sub(self.monotonic_ns)
     }
 
-    /// A new epoch, never drawn before as far as 48 bits can promise.
-    pub fn draw_epoch(&mut self) -> u64 {
-        (self.draw.bits() >> 16).max(1)
+    /// A new epoch, never drawn before as far as 40 bits can promise.
+    pub fn draw_epoch(&mut self, generation: u8) -> ActorId {
+        ActorId::of_generation(self.node, generation, (self.draw.bits() >> 24).max(1))
     }
 
     /// Its process ends without a word.

@@ -56,8 +56,15 @@ pub enum What {
         /// Where in a turn it ends.
         point: CrashPoint,
     },
-    /// A host is gone for good; at the end of this, the others forget it.
+    /// A host is gone; at the end of this, the others forget it. Some time later it comes back, or never.
     Gone {
+        /// Which.
+        node: usize,
+        /// When, after it was forgotten.
+        back_after_ns: Option<u64>,
+    },
+    /// A host that is there, or cut off, is forgotten by the others.
+    Forgotten {
         /// Which.
         node: usize,
     },

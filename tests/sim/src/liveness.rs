@@ -92,13 +92,18 @@ impl World<'_> {
             for (index, shard) in host.shards.iter().enumerate() {
                 let stats = shard.engine.stats();
                 text += &format!(
-                    "\n  n{} shard {index} state {:016x} pre-removed {} syncs {}/{}/{} vector",
+                    "\n  n{} shard {index} state {:016x} pre-removed {} syncs {}/{}/{}",
                     host.node,
                     shard.engine.state_digest(),
                     stats.pre_removed,
                     stats.syncs_requested,
                     stats.syncs_completed,
                     stats.syncs_abandoned,
+                );
+                text += &format!(
+                    " of {} forgotten {:?} vector",
+                    shard.engine.actor(),
+                    shard.engine.forgotten().collect::<Vec<_>>()
                 );
                 for (actor, clock) in shard.engine.vector().iter() {
                     text += &format!(" {actor}:{}{:?}", clock.contiguous(), clock.ranges());

@@ -166,8 +166,9 @@ impl Plan {
             }
             incidents.sort_by_key(|incident| incident.at_ns);
         }
-        let restarts =
-            incidents.iter().filter(|incident| matches!(incident.what, What::Crash { .. })).count();
+        let begins_anew =
+            |what| matches!(what, What::Crash { .. } | What::Gone { .. } | What::Forgotten { .. });
+        let restarts = incidents.iter().filter(|incident| begins_anew(incident.what)).count();
         let workload = workload(&mut draw);
         let mut plan = Self {
             nodes,
@@ -257,8 +258,18 @@ fn crashes(draw: &mut Draw, frame: &Frame, into: &mut Vec<Incident>) {
 
 fn departures(draw: &mut Draw, frame: &Frame, into: &mut Vec<Incident>) {
     if frame.nodes > 2 && draw.per_mille(500) {
-        let what = What::Gone { node: frame.node(draw) };
+        let back_after_ns = draw.per_mille(600).then(|| frame.duration(draw));
+        let what = What::Gone { node: frame.node(draw), back_after_ns };
         into.push(Incident { at_ns: frame.moment(draw), lasts_ns: frame.duration(draw), what });
+    }
+    if draw.per_mille(300) {
+        // Often while nobody hears it: it goes on by itself.
+        let (node, at_ns, lasts_ns) = (frame.node(draw), frame.moment(draw), frame.duration(draw));
+        if draw.per_mille(700) {
+            into.push(Incident { at_ns, lasts_ns, what: What::Isolated { node } });
+        }
+        let at_ns = at_ns + draw.below(lasts_ns);
+        into.push(Incident { at_ns, lasts_ns: 0, what: What::Forgotten { node } });
     }
 }
 

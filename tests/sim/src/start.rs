@@ -41,11 +41,12 @@ impl Host {
             Crash::AllLost | Crash::OldCopy | Crash::RestoredImage => {
                 self.boot_id += 1;
                 self.disks.iter().for_each(|disk| *disk.borrow_mut() = ShardDisk::default());
+                (self.forgotten, self.generation) = Default::default();
             }
         }
     }
 
-    /// Starts a process. `forgotten` are the nodes that are no members any more.
+    /// Starts a process.
     ///
     /// # Errors
     /// What engine, recovery or segment say.
@@ -54,17 +55,14 @@ impl Host {
         plan: &Plan,
         now_ns: u64,
         histories: &[History],
-        forgotten: &[u16],
         directory: &Path,
     ) -> anyhow::Result<()> {
         self.disks.resize_with(usize::from(plan.shards), Default::default);
         self.shards.clear();
-        let fresh = ActorId::new(self.node, self.draw_epoch());
+        let fresh = self.draw_epoch(self.generation);
         for (index, history) in histories.iter().enumerate() {
             let mut shard = self.start_shard(plan, now_ns, index, fresh, history)?;
-            for &node in forgotten {
-                shard.engine.forget(node);
-            }
+            shard.engine.keep_forgotten(self.forgotten.iter().map(|(&node, &generation)| (node, generation)));
             self.shards.push(shard);
         }
         self.open_board(plan, fresh, directory)?;
@@ -120,6 +118,7 @@ impl Host {
             covered,
             walking: None,
             recovered,
+            gaps_closed: 0,
             holds_writes,
         })
     }

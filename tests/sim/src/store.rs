@@ -3,7 +3,6 @@
 use crate::host::{Host, Walking};
 use crate::storage::StoredSnapshot;
 use crate::world::World;
-use lattice_crdt::ActorId;
 use lattice_engine::Storage;
 use lattice_wire::MAX_FRAME_BYTES;
 
@@ -39,7 +38,9 @@ impl World<'_> {
                 continue;
             }
             let (now, session) = (this.instant(self.now_ns), this.draw_session());
-            let actor = ActorId::new(this.node, this.draw_epoch());
+            let generation = this.shards[index].engine.wanted_generation();
+            this.generation = generation.max(this.generation);
+            let actor = this.draw_epoch(generation);
             let shard = &mut this.shards[index];
             let begun = shard.engine.begin_epoch(now, actor, session);
             (shard.walking, shard.holds_writes, shard.active) = (None, false, true);

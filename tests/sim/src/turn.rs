@@ -1,14 +1,14 @@
 //! One turn of a host's worker, and what is checked after it.
 
 use crate::faults::Fault;
-use crate::host::{Mode, Shard};
+use crate::host::{Host, Mode, Shard};
 use crate::incident::CrashPoint;
 use crate::network::Flying;
 use crate::oracle::History;
 use crate::plan::Plan;
 use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
-use lattice_crdt::SeqRange;
+use lattice_crdt::{Dot, SeqRange};
 use lattice_engine::{DropReason, Storage};
 use lattice_segment::{key_hash, shard_of};
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, offsets};
@@ -41,6 +41,10 @@ impl World<'_> {
         }
         self.receive_frames(host);
         if self.crashes_at(host, CrashPoint::BeforeCommit) {
+            return;
+        }
+        self.heed_forgetting(host);
+        if self.hosts[host].mode != Mode::Up {
             return;
         }
         self.take_new_epochs(host);
@@ -158,9 +162,41 @@ impl World<'_> {
 
     /// What was committed is what the log, the segment and the oracle say.
     pub(crate) fn check_host(&mut self, host: usize) {
-        if let Err(what) = self.checked(host) {
+        if let Err(what) = self.give_up(host).and_then(|()| self.checked(host)) {
             self.fail(format!("n{}: {what}", host + 1));
         }
+    }
+
+    /// What the host's engines have given up of forgotten nodes: no member may have it.
+    fn give_up(&mut self, host: usize) -> Result<(), String> {
+        for index in 0..self.hosts[host].shards.len() {
+            let shard = &mut self.hosts[host].shards[index];
+            let closed = shard.engine.stats().gaps_closed;
+            if std::mem::replace(&mut shard.gaps_closed, closed) == closed {
+                continue;
+            }
+            self.struck.strike(Fault::GapClosed);
+            let gaps = shard.engine.last_closed().to_vec();
+            for (actor, gap) in gaps {
+                for dot in (gap.first..=gap.last).map(|seq| Dot::new(actor, seq)) {
+                    self.trace.say(self.now_ns, format_args!("n{} gives up {dot}", host + 1));
+                    self.histories[index].give_up(dot);
+                    // Whoever was forgotten itself, and may not have heard, is none.
+                    let forgotten: Vec<_> = self.hosts[host].shards[index].engine.forgotten().collect();
+                    let has = |other: &&Host| {
+                        other.shards.get(index).is_some_and(|shard| {
+                            let generation = shard.engine.actor().generation();
+                            forgotten.iter().all(|&(node, least)| node != other.node || generation >= least)
+                                && shard.replica.has_seen(&self.histories[index], dot)
+                        })
+                    };
+                    if let Some(other) = self.hosts.iter().find(has) {
+                        return Err(format!("gives up {dot} of a forgotten node, which n{} has", other.node));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn checked(&mut self, host: usize) -> Result<(), String> {

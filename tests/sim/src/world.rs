@@ -152,8 +152,6 @@ pub struct World<'d> {
     pub(crate) armed_sync_breaks: Vec<(usize, u64)>,
     /// Greatest and least distance of any wall clock so far, of each host.
     pub(crate) clock_extremes_ns: Vec<(i64, i64)>,
-    /// Nodes that are no members any more.
-    pub(crate) forgotten: Vec<u16>,
     /// No more operations, no more faults.
     pub(crate) healing: bool,
     /// When a frame was last sent that is neither a heartbeat nor anti-entropy.
@@ -199,7 +197,6 @@ impl<'d> World<'d> {
             operations: 0,
             failure: None,
             armed_sync_breaks: Vec::new(),
-            forgotten: Vec::new(),
             healing: false,
             last_busy_ns: 0,
             sabotage: None,
@@ -323,8 +320,7 @@ impl<'d> World<'d> {
         if self.hosts[host].mode != Mode::Down {
             return;
         }
-        let (plan, forgotten) = (&self.plan, &self.forgotten);
-        let started = self.hosts[host].start(plan, self.now_ns, &self.histories, forgotten, self.directory);
+        let started = self.hosts[host].start(&self.plan, self.now_ns, &self.histories, self.directory);
         if let Err(error) = started {
             return self.fail(format!("host {} does not start: {error}", self.hosts[host].node));
         }

@@ -182,6 +182,20 @@ bugs! {
 
     /// Nobody asks for operations of others: what a host told only some before it died stays with them.
     NoAntiEntropy "no-anti-entropy" Simulator;
+    /// A host that was forgotten is heard in its old epoch, once it is back: what the others have given up comes after all, and is
+    /// skipped, while the host itself shows it.
+    ForgottenHostIsHeard "forgotten-host-is-heard" Simulator;
+    /// A host that was forgotten goes on with the state of before: it shows operations that all others have given up.
+    ForgottenKeepsState "forgotten-keeps-state" Simulator;
+    /// What is missing of a forgotten node is given up without asking: another member has it.
+    NobodyIsAsked "nobody-is-asked" Simulator;
+    /// What is missing of a forgotten node is given up after one round of questions: a member that gave it to another, and then
+    /// lost it, has answered, and so has the other, before it came.
+    OneRoundOfQuestions "one-round-of-questions"
+        Test("lattice-engine", "what_a_member_gives_away_and_then_loses_is_not_given_up");
+    /// A member that is in the middle of a sync answers what it has so far: what it is about to learn is given up.
+    AnswersDuringSync "answers-during-sync"
+        Test("lattice-engine", "who_is_in_a_sync_gives_no_answer");
     /// Two hosts with equal vectors and different states take no notice: what a sync showed beyond its C, and whose origin died
     /// before its records came, one of them has and the other never gets.
     DigestsNotCompared "digests-not-compared"

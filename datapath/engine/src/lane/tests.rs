@@ -162,6 +162,14 @@ fn a_new_session_begins_with_nothing_known_of_the_peer() {
     lane.forgotten = true;
     lane.restart(&EngineLimits::default(), T);
     assert_eq!((lane.node, lane.session, lane.forgotten), (2, None, true));
-    assert_eq!(lane.hello_now(T), Some(0));
-    assert_eq!(lane.hello_now(T - 1), None);
+    assert_eq!(lane.hello_now(T), None, "who is forgotten has to speak first");
+    lane.owe_hello(T, 9);
+    assert_eq!((lane.hello_now(T), lane.deadline_ns(T, 0, MS)), (Some(9), T));
+    lane.hello_sent(T, MS);
+    assert_eq!((lane.hello_now(T), lane.deadline_ns(T, 0, MS)), (None, u64::MAX));
+    lane.forgotten = false;
+    assert_eq!((lane.hello_now(T - 1), lane.hello_now(T + MS)), (None, Some(0)));
+    lane.forgotten = true;
+    lane.adopt(Session { id: 9, actor: ActorId::new(2, 3) }, 0, T);
+    assert!(!lane.forgotten, "it is a member again");
 }

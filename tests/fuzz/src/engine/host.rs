@@ -241,6 +241,7 @@ impl Host {
                 stats.dropped_unexpected,
                 stats.dropped_address,
                 stats.dropped_unknown_alias,
+                stats.dropped_forgotten,
             ]
         };
         let mut expected = refused(&before);
@@ -262,6 +263,7 @@ impl Host {
                     | DropReason::UnknownPeer
                     | DropReason::OwnNode => 5,
                     DropReason::UnknownAlias => 6,
+                    DropReason::Forgotten => 7,
                 })
             }
         };
@@ -324,7 +326,8 @@ impl Host {
             | FrameType::Heartbeat
             | FrameType::Vector
             | FrameType::Stable
-            | FrameType::SyncAck => {}
+            | FrameType::SyncAck
+            | FrameType::Forget => {}
         }
     }
 

@@ -213,8 +213,10 @@ impl World {
                 assert!(!host.engine.forget(node) || node != host.actor.node());
             }
             2 => drop(host.photograph()),
+            _ if host.engine.is_forgotten() => {}
             _ if host.engine.epoch_is_over() || input.below(4) == 0 => {
-                let next = ActorId::new(host.actor.node(), u64::from(epoch));
+                let generation = host.engine.wanted_generation();
+                let next = ActorId::of_generation(host.actor.node(), generation, u64::from(epoch));
                 host.begin_epoch(instant(self.now_ns), next, session);
             }
             _ => {}

@@ -2,9 +2,11 @@
 
 use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_wire::{
-    Ack, Deltas, Dots, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record, SyncAck,
-    SyncData, SyncItem, SyncRequest, VectorPart, decode_frame,
+    Ack, Deltas, Dots, Forget, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record,
+    SyncAck, SyncData, SyncItem, SyncRequest, VectorPart, decode_frame,
 };
+
+use std::collections::BTreeMap;
 
 use super::NODES;
 use super::host::SHARD;
@@ -203,6 +205,12 @@ fn write_parts(frame: &mut FrameWriter<'_>, sync_id: u32, cast: &Cast, input: &m
         FrameType::SyncAck => {
             let (cumulative, bitmap) = (input.number(), input.number());
             SyncAck { sync_id, cumulative, bitmap, abort: input.below(8) == 0 }.encode(frame)
+        }
+        FrameType::Forget => {
+            let (round, digest) = (input.number() as u32, input.number());
+            let nodes: BTreeMap<u16, u8> =
+                (0..parts % 3).map(|_| (cast.actor(input).node(), input.u8().max(1))).collect();
+            Forget::encode(frame, input.below(2) == 0, round, digest, nodes)
         }
     };
 }

@@ -36,6 +36,7 @@ fn target_of(frame_type: FrameType) -> &'static str {
         FrameType::SyncRequest => "sync_request",
         FrameType::SyncData => "sync_data",
         FrameType::SyncAck => "sync_ack",
+        FrameType::Forget => "forget",
     }
 }
 

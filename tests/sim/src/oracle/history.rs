@@ -1,6 +1,6 @@
 //! Every operation that any engine ever logged, indexed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lattice_crdt::{ActorId, Dot, Hlc, Kind};
 use lattice_wire::{Op, decode_record};
@@ -99,6 +99,8 @@ pub struct History {
     pub(super) keys: Vec<Key>,
     pub(super) slots: Vec<Slot>,
     index: HashMap<Kind, HashMap<Box<[u8]>, KeyId>>,
+    /// Operations that were given up with their node: a vector that covers them says nothing of their effect.
+    given_up: HashSet<OpId>,
 }
 
 impl History {
@@ -144,6 +146,16 @@ impl History {
         self.operations.push(Operation { dot, key, effect, removes, record: record.into() });
         self.link(id, dot, key);
         Ok(())
+    }
+
+    /// An operation of a forgotten node that some host gave up: whoever covers it from now on may show its effect, and need not.
+    pub fn give_up(&mut self, dot: Dot) {
+        let id = dot.seq.checked_sub(1).and_then(|at| self.by_actor(dot.actor).get(at as usize)).copied();
+        self.given_up.extend(id);
+    }
+
+    pub(super) fn is_given_up(&self, id: OpId) -> bool {
+        self.given_up.contains(&id)
     }
 
     /// The key of that name, if anybody ever wrote it.

@@ -227,7 +227,11 @@ impl Replica {
     fn cover_all(&mut self, history: &History, operations: &[OpId]) -> u64 {
         let mut new = 0;
         for &id in operations {
-            if self.state(id) != State::Seen {
+            if history.is_given_up(id) && self.state(id) != State::Seen {
+                // Behind all gaps, so it is come by only once.
+                self.set_ahead(history, id);
+                new += 1;
+            } else if self.state(id) != State::Seen {
                 self.set_state(history, id, State::Seen);
                 new += 1;
             }
