@@ -5,6 +5,7 @@
 //!                          with the first byte (SCM_RIGHTS): the rings' memfd, then one eventfd per worker that wakes it
 //!   {"op":"status"}     -> {"ok":true,"node":…}              see [`Status`]
 //!   {"op":"converged"}  -> {"ok":true,"converged":true,…}    see [`Convergence`]
+//!   {"op":"snapshot"}   -> {"ok":true,"shards":4}            each shard is about to be written; its status says when it is
 //!   anything else       -> {"ok":false,"error":"<for people>","code":"<for programs>"}
 //! ```
 //!
@@ -33,6 +34,8 @@ pub enum Request {
     Status,
     /// Whether this node and its peers hold the same.
     Converged,
+    /// Write a snapshot of every shard to storage, as of now.
+    Snapshot,
 }
 
 /// Codes of errors, for programs.
@@ -47,6 +50,8 @@ pub mod codes {
     pub const ALREADY_ATTACHED: &str = "already-attached";
     /// A worker did not answer in time, or its command queue is full: try again.
     pub const BUSY: &str = "busy";
+    /// The daemon keeps nothing on disk.
+    pub const NO_STORAGE: &str = "no-storage";
     /// The daemon is stopping.
     pub const STOPPING: &str = "stopping";
     /// The operating system refused something that the request needs.
@@ -153,6 +158,8 @@ pub struct Kept {
     /// Age of the newest snapshot of this run, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot_age_ms: Option<u64>,
+    /// One is being made, or about to be.
+    pub snapshot_pending: bool,
     /// Snapshots that failed in this run.
     pub snapshots_failed: u64,
 }
@@ -212,6 +219,13 @@ pub struct Client {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+}
+
+/// A reply to `snapshot`. A shard's snapshot is durable when its status has none pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshots {
+    /// Shards that are about to be written.
+    pub shards: u16,
 }
 
 /// A reply to `converged`.
@@ -289,6 +303,7 @@ mod tests {
             (r#"{"op":"attach"}"#, Request::Attach),
             (r#"{"op":"status","extra":[1]}"#, Request::Status),
             (r#"{"op":"converged"}"#, Request::Converged),
+            (r#"{"op":"snapshot"}"#, Request::Snapshot),
         ] {
             assert_eq!(serde_json::from_str::<Request>(text).ok(), Some(request), "{text}");
         }

@@ -7,20 +7,11 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Dev, ctl, latticed, text};
+use support::{Dev, ctl, latticed, text, wait_until};
 use tempfile::TempDir;
 
 fn parsed(line: &str) -> Value {
     serde_json::from_str(line).expect("one JSON value")
-}
-
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < support::PATIENCE, "waited in vain: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub(super) enum Verb {
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
         timeout: Duration,
     },
+    /// Write a snapshot of every shard to the data directory and wait until all are durable.
+    Snapshot {
+        /// Seconds to wait for it.
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+        timeout: Duration,
+    },
     /// Make and keep the certificates by which nodes know each other. Needs no daemon.
     #[command(subcommand)]
     Cluster(Cluster),

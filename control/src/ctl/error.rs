@@ -60,6 +60,21 @@ pub(super) enum CtlError {
     /// The daemon's reply is not understood.
     #[error(transparent)]
     BadReply(#[from] BadReply),
+    /// A snapshot could not be written.
+    #[error("a snapshot failed, and the one before is still in place; the daemon's log says why")]
+    SnapshotFailed,
+    /// Snapshots are not durable in time.
+    #[error(
+        "{durable} of {shards} snapshots are durable after {timeout:?}; the rest goes on, see `latticectl status`"
+    )]
+    SnapshotTimeout {
+        /// Those that are.
+        durable: usize,
+        /// All.
+        shards: u16,
+        /// How long was waited.
+        timeout: Duration,
+    },
     /// There is no such key.
     #[error("there is no key `{}` on this host (yet)", text(.0))]
     NoSuchKey(Vec<u8>),

@@ -60,6 +60,7 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
     match &cli.verb {
         Verb::Status => done(report::status(&place, &output)),
         Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
+        Verb::Snapshot { timeout } => done(report::snapshot(&place, *timeout, &output)),
         // Above: it needs no daemon.
         Verb::Cluster(_) => Ok(Outcome::Yes),
         Verb::Get { key, read } => done(data::get(&place, key, read, &output)),

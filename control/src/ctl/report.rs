@@ -1,4 +1,4 @@
-//! `status` and `converged`: what the daemon says of itself, on one screen.
+//! `status`, `converged` and `snapshot`: what the daemon says of itself, on one screen, and what it is asked to write.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::admin::Admin;
 use super::discover::Place;
 use super::error::CtlError;
 use super::output::Output;
-use crate::protocol::{Convergence, Peer, Request, Status};
+use crate::protocol::{Convergence, Kept, Peer, Request, Snapshots, Status};
 
 /// Pause between two questions while waiting for convergence: a fraction of a heartbeat.
 const CONVERGED_POLL: Duration = Duration::from_millis(20);
@@ -34,6 +34,36 @@ pub(super) fn converged(place: &Place, timeout: Duration, output: &Output) -> Re
     };
     output.datum(|| json!(answer), || verdict(&answer))?;
     Ok(if answer.converged { Outcome::Yes } else { Outcome::No })
+}
+
+/// `snapshot`: waits at most `timeout` until every shard's is durable.
+pub(super) fn snapshot(place: &Place, timeout: Duration, output: &Output) -> Result<(), CtlError> {
+    let began = Instant::now();
+    let mut admin = Admin::connect(place)?;
+    let failed = |status: &Status| kept_shards(status).map(|kept| kept.snapshots_failed).sum::<u64>();
+    let failed_before = failed(&admin.ask(Request::Status)?);
+    let Snapshots { shards } = admin.ask(Request::Snapshot)?;
+    let status = loop {
+        let status: Status = admin.ask(Request::Status)?;
+        if failed(&status) > failed_before {
+            return Err(CtlError::SnapshotFailed);
+        }
+        let durable = kept_shards(&status).filter(|kept| !kept.snapshot_pending).count();
+        if durable == usize::from(shards) {
+            break status;
+        }
+        if began.elapsed() >= timeout {
+            return Err(CtlError::SnapshotTimeout { durable, shards, timeout });
+        }
+        std::thread::sleep(CONVERGED_POLL);
+    };
+    let bytes: u64 = kept_shards(&status).map(|kept| kept.snapshot_bytes).sum();
+    let datum = || json!({ "shards": shards, "bytes": bytes });
+    output.datum(datum, || format!("{shards} shards, {bytes} bytes\n"))
+}
+
+fn kept_shards(status: &Status) -> impl Iterator<Item = &Kept> {
+    status.shards.iter().filter_map(|shard| shard.kept.as_ref())
 }
 
 fn verdict(answer: &Convergence) -> String {

@@ -15,8 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lattice_worker::Command;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -24,7 +25,7 @@ use tokio::sync::Notify;
 
 use super::attach::Attachment;
 use super::{Daemon, StartError, attach, status};
-use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, codes};
+use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, Snapshots, codes};
 
 /// Connections beyond `max_clients`, so that `latticectl` gets an answer when all clients are there.
 const SPARE_CONNECTIONS: usize = 16;
@@ -32,6 +33,8 @@ const SPARE_CONNECTIONS: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that a peer has to take a reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that a worker has to take a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Lines that are no requests, after which a connection is closed.
 const MAX_BAD_LINES: u32 = 8;
 /// Pause after a failed accept (no descriptors left, mostly): others must get to run and to close theirs.
@@ -177,8 +180,26 @@ impl Connection {
         match request {
             Request::Attach => self.attach().await,
             Request::Status => self.send(&Reply::Done(status::status(&self.daemon).await)).await,
+            Request::Snapshot => self.send(&self.snapshot().await).await,
             Request::Converged => self.send(&Reply::Done(status::convergence(&self.daemon).await)).await,
         }
+    }
+
+    /// Tells every worker to write snapshots.
+    async fn snapshot(&self) -> Reply<Snapshots> {
+        let daemon = &self.daemon;
+        if daemon.storage.is_none() {
+            let error = "this daemon keeps nothing on disk (storage.mode = \"memory\")";
+            return Reply::Refused(Refusal::new(codes::NO_STORAGE, error));
+        }
+        let deadline = Instant::now() + COMMAND_TIMEOUT;
+        for worker in 0..daemon.workers.count() {
+            if !daemon.workers.send_until(worker, Command::TakeSnapshots, deadline).await {
+                let error = format!("worker {worker} takes no commands at the moment; try again");
+                return Reply::Refused(Refusal::new(codes::BUSY, error));
+            }
+        }
+        Reply::Done(Snapshots { shards: daemon.config.cluster.shards })
     }
 
     async fn attach(&mut self) -> Result<(), End> {

@@ -94,6 +94,7 @@ fn kept(daemon: &Daemon, shard: &ShardStatus) -> Option<Kept> {
         snapshot_generation: storage.snapshot_generation.max(generation),
         snapshot_bytes: storage.snapshot_bytes,
         snapshot_age_ms: storage.snapshot_age_ns.map(|age_ns| age_ns / 1_000_000),
+        snapshot_pending: storage.snapshot_pending,
         snapshots_failed: storage.snapshots_failed,
     })
 }

@@ -4,9 +4,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -108,6 +111,96 @@ impl Drop for Dev {
         // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A running `latticed --config`, whose socket is where its configuration says.
+pub struct Daemon {
+    process: Child,
+    socket: PathBuf,
+    /// Kept open: a daemon must not die of a closed pipe.
+    _stdout: ChildStdout,
+}
+
+impl Daemon {
+    /// Starts one and waits until it is ready; its log is appended to a file.
+    pub fn start(config: &Path, log: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latticed"));
+        command.arg("--config").arg(config);
+        Self::run(command, log)
+    }
+
+    /// The same in a mount namespace of its own, after a shell has run `mount` in it.
+    pub fn start_behind(mount: &str, config: &Path, log: &Path) -> Self {
+        let script =
+            format!("{mount} && exec {} --config {}", env!("CARGO_BIN_EXE_latticed"), config.display());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        Self::run(command, log)
+    }
+
+    fn run(mut command: Command, log: &Path) -> Self {
+        let log_file = File::options().create(true).append(true).open(log).expect("a log");
+        let mut process = command.stdout(Stdio::piped()).stderr(log_file).spawn().expect("latticed starts");
+        let (line, stdout) = first_line(process.stdout.take().expect("it is piped"));
+        let socket = line.trim_end().rsplit_once("socket=").map(|(_, socket)| PathBuf::from(socket));
+        let Some(socket) = socket else {
+            panic!("it is not ready: {}", std::fs::read_to_string(log).expect("its log"));
+        };
+        Self { process, socket, _stdout: stdout }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Runs `latticectl` with this daemon.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latticectl"));
+        command.env("LATTICED_SOCKET", &self.socket).args(arguments).output().expect("latticectl starts")
+    }
+
+    /// Runs `latticectl`, which must succeed, and returns what it printed.
+    #[track_caller]
+    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end_with(mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+        self.process.wait().expect("it ends")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// So many UDP ports in a row that are free on loopback, in a range of this process's own.
+pub fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 400) as u16 * 100;
+    let free = |base: u16| (base..base + count).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
+    // Relaxed: only that each call gets its own counts.
+    (0..100)
+        .map(|_| first + NEXT.fetch_add(count, Relaxed) % (100 - count))
+        .find(|&base| free(base))
+        .expect("free ports")
+}
+
+#[track_caller]
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::yield_now();
     }
 }
 

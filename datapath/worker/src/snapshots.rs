@@ -158,8 +158,9 @@ impl Snapshots {
         None
     }
 
-    /// A snapshot of every shard is due.
+    /// A snapshot of every shard is due that has everything up to now: one that is under way is begun anew.
     pub(crate) fn want_all(&mut self) {
+        self.walk = None;
         self.standings.iter_mut().for_each(|standing| standing.want());
         self.look_at_ns = 0;
     }
@@ -212,6 +213,9 @@ impl Snapshots {
             snapshot_generation: last.map_or(0, |(done, _)| done.generation),
             snapshot_bytes: last.map_or(0, |(done, _)| done.bytes),
             snapshot_age_ns: last.map(|(_, at_ns)| now_ns.saturating_sub(at_ns)),
+            snapshot_pending: standing.wanted
+                || standing.waits_for.is_some()
+                || self.walk.is_some_and(|walk| walk.place == place),
             snapshots_failed: standing.failed,
             has_failed: log.has_failed(),
         }

@@ -70,6 +70,8 @@ pub struct StorageStatus {
     pub snapshot_bytes: u64,
     /// Time since it became durable, nanoseconds; `None`: none yet in this run.
     pub snapshot_age_ns: Option<u64>,
+    /// One is due at once, being made, or about to become durable.
+    pub snapshot_pending: bool,
     /// Snapshots that storage gave up in this run.
     pub snapshots_failed: u64,
     /// Nothing becomes durable any more in this run.
