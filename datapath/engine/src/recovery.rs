@@ -104,6 +104,8 @@ pub enum RecoverError {
 /// An engine that is being put together from storage.
 pub struct Recovery<L> {
     engine: Engine<L>,
+    /// Who wrote what is read, and the tag of that node's cluster.
+    writer: (u16, u32),
     /// Which snapshot is being read, by its first frame, and the place of the next frame.
     reading: Option<(ActorId, u32, u32)>,
     next_index: u64,
@@ -115,9 +117,18 @@ impl<L: LogStore> Recovery<L> {
     /// # Errors
     /// [`RecoverError::Config`].
     pub fn new(config: EngineConfig, log: L, now: Instant) -> Result<Self, RecoverError> {
+        let writer = (config.actor.node(), config.cluster_tag);
         let mut engine = Engine::with_log(config, log, now)?;
         engine.next_seq = engine.log.last_seq();
-        Ok(Self { engine, reading: None, next_index: 0 })
+        Ok(Self { engine, writer, reading: None, next_index: 0 })
+    }
+
+    /// What is read is a copy of what another node wrote, perhaps in a cluster with another tag. Its operations keep the
+    /// names that they had, which nobody gives out again: this node's epoch is another one.
+    #[must_use]
+    pub fn of_copy(mut self, node: u16, cluster_tag: u32) -> Self {
+        self.writer = (node, cluster_tag);
+        self
     }
 
     /// Takes the next frame of the snapshot, in the order in which they were written.
@@ -126,9 +137,10 @@ impl<L: LogStore> Recovery<L> {
     /// [`RecoverError`]; the recovery can't be used any further.
     pub fn snapshot_frame(&mut self, bytes: &[u8]) -> Result<(), RecoverError> {
         let engine = &mut self.engine;
-        let frame = decode_frame(bytes, engine.config.cluster_tag)?;
+        let (node, cluster_tag) = self.writer;
+        let frame = decode_frame(bytes, cluster_tag)?;
         let header = &frame.header;
-        if header.node != engine.config.actor.node() {
+        if header.node != node {
             return Err(RecoverError::Snapshot(DropReason::OtherNode));
         }
         if header.shard != engine.config.shard {
@@ -154,8 +166,7 @@ impl<L: LogStore> Recovery<L> {
     /// # Errors
     /// [`RecoverError::Record`], [`RecoverError::NotOld`]; nothing was changed.
     pub fn old_record(&mut self, dot: Dot, bytes: &[u8]) -> Result<(), RecoverError> {
-        let present = self.engine.config.actor;
-        if dot.actor.node() != present.node() || dot.actor == present {
+        if dot.actor.node() != self.writer.0 || dot.actor == self.engine.config.actor {
             return Err(RecoverError::NotOld(dot.actor));
         }
         self.cover_snapshot()?;

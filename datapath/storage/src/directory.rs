@@ -65,13 +65,25 @@ impl Directory {
     /// [`StorageError`]: in use, another's, not this user's, or what the system says. Nothing was changed but for
     /// directories that were made.
     pub fn open(options: StorageOptions) -> Result<Self, StorageError> {
-        let metadata = own_directory(&options.data)?;
-        own_directory(&options.runtime)?;
-        let locks = vec![lock(&options.data.join("lock"))?, lock(&options.runtime.join("lock"))?];
-        let place = (metadata.dev(), metadata.ino());
+        let (place, locks) = take_alone(&options)?;
         let mut directory = Self::open_on(Arc::new(OsDisk), options, place, Box::new(random))?;
         directory._locks = locks;
         Ok(directory)
+    }
+
+    /// Opens a directory that has nothing in it, or makes it, to be filled. It has no identity until
+    /// [`Directory::write_identity`]: with logs and without that, no start takes it.
+    pub(crate) fn open_empty(options: StorageOptions) -> Result<Self, StorageError> {
+        let (place, locks) = take_alone(&options)?;
+        check_empty(&options.data)?;
+        let number = u128::from(random()) << 64 | u128::from(random());
+        let disk = Arc::new(OsDisk);
+        Ok(Self { options, disk, number, place, draw: Box::new(random), _locks: locks })
+    }
+
+    /// Says whose it is, durably.
+    pub(crate) fn write_identity(&self) -> Result<(), StorageError> {
+        write_identity(&*self.disk, &self.options, self.number)
     }
 
     /// Opens a directory on a disk of the caller's, without locks. `place` tells directories apart, `draw` makes random
@@ -114,6 +126,33 @@ impl Directory {
     }
 }
 
+/// Makes both directories and locks them; where the one of the data is.
+fn take_alone(options: &StorageOptions) -> Result<((u64, u64), Vec<File>), StorageError> {
+    let metadata = own_directory(&options.data)?;
+    own_directory(&options.runtime)?;
+    let locks = vec![lock(&options.data.join("lock"))?, lock(&options.runtime.join("lock"))?];
+    Ok(((metadata.dev(), metadata.ino()), locks))
+}
+
+/// Nothing may be there but the lock, and what a file system has of its own.
+fn check_empty(data: &Path) -> Result<(), StorageError> {
+    let failed = |error| StorageError::io(data, "looking at the directory")(error);
+    for entry in std::fs::read_dir(data).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != "lock" && name != "lost+found" {
+            let what = format!("not empty: there is {}; nothing was changed", name.display());
+            return Err(StorageError::Unfit { path: data.to_owned(), what });
+        }
+    }
+    Ok(())
+}
+
+/// Makes what was made or renamed at a path durable: syncs the directory above.
+pub(crate) fn sync_above(path: &Path) -> Result<(), StorageError> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    OsDisk.sync_directory(above).map_err(StorageError::io(above, "syncing the directory"))
+}
+
 /// Locks a file for this process, and says in it who holds it.
 fn lock(path: &Path) -> Result<File, StorageError> {
     let mut options = OpenOptions::new();
@@ -151,7 +190,7 @@ fn read_identity(disk: &dyn Disk, options: &StorageOptions) -> Result<Option<u12
             let first = options.data.join("shard-000").join("log");
             return match disk.open(&first) {
                 Err(_) => Ok(None),
-                Ok(_) => Err(StorageError::Foreign { path, what: "missing, and yet there are logs".into() }),
+                Ok(_) => Err(StorageError::Foreign { path, what: "missing, and yet there are logs: a restore was killed (empty the directory and restore again), or it was lost".into() }),
             };
         }
         Err(error) => return Err(StorageError::io(&path, "opening the identity")(error)),

@@ -14,7 +14,7 @@ impl<'a> Put<'a> {
         Self { block, at: 0 }
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         let end = self.at + bytes.len();
         debug_assert!(end + 8 <= self.block.len());
         if let Some(place) = self.block.get_mut(self.at..end) {
@@ -52,6 +52,14 @@ impl<'a> Get<'a> {
         let end = block.len().checked_sub(8)?;
         let sum = u64::from_le_bytes(block[end..].try_into().ok()?);
         (sum == xxh3_64(&block[..end])).then_some(Self { block, at: 0 })
+    }
+
+    /// So many bytes; `None` if there are fewer before the checksum.
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(len).filter(|end| end + 8 <= self.block.len())?;
+        let bytes = &self.block[self.at..end];
+        self.at = end;
+        Some(bytes)
     }
 
     fn take<const N: usize>(&mut self) -> [u8; N] {

@@ -380,20 +380,52 @@ impl Image {
 
     /// Which record is the last of those in the buffer, which begins at `from`.
     fn note_newest(&mut self, from: u64) {
-        let (capacity, mut at) = (self.header.capacity_bytes, 0);
-        let node = self.header.actor.node();
-        while let Some(header) = self.buffer.get(at..at + RECORD_HEADER_BYTES) {
-            let left = (capacity - (from + at as u64) % capacity) as usize;
-            let word = |i: usize| header[i..i + 8].try_into().map_or(0, u64::from_le_bytes);
-            match record::read_length_word(word(8)) {
-                _ if left < RECORD_HEADER_BYTES => at += left,
-                (_, None) => at += left,
-                (epoch, Some(len)) => {
-                    self.newest = Some(Dot::new(ActorId::new(node, epoch), word(16)));
-                    at += record::stride(len) as usize;
+        if let Some((dot, _)) = self.records_in(&self.buffer, from).last() {
+            self.newest = Some(dot);
+        }
+    }
+
+    /// The records in a copy of the ring that begins at `from`.
+    fn records_in<'a>(&self, copy: &'a [u8], from: u64) -> impl Iterator<Item = (Dot, &'a [u8])> + use<'a> {
+        let (capacity, node, mut at) = (self.header.capacity_bytes, self.header.actor.node(), 0);
+        std::iter::from_fn(move || {
+            while let Some(header) = copy.get(at..at + RECORD_HEADER_BYTES) {
+                let left = (capacity - (from + at as u64) % capacity) as usize;
+                let word = |i: usize| header[i..i + 8].try_into().map_or(0, u64::from_le_bytes);
+                match record::read_length_word(word(8)) {
+                    _ if left < RECORD_HEADER_BYTES => at += left,
+                    (_, None) => at += left,
+                    (epoch, Some(len)) => {
+                        let begin = at + RECORD_HEADER_BYTES;
+                        at += record::stride(len) as usize;
+                        let dot = Dot::new(ActorId::new(node, epoch), word(16));
+                        return copy.get(begin..begin + len).map(|payload| (dot, payload));
+                    }
                 }
             }
+            None
+        })
+    }
+
+    /// Every record from the mark of the present base to where the image ends.
+    ///
+    /// # Errors
+    /// [`StorageError`]: what was there has been given up.
+    pub(crate) fn each_since_base(&self, mut each: impl FnMut(Dot, &[u8])) -> Result<(), StorageError> {
+        self.check()?;
+        let (from, mut copy) = (self.header.base.mark, Vec::new());
+        self.shared.ring.copy_out(from, self.flushed, &mut copy);
+        // As in `write_records`.
+        fence(Acquire);
+        if self.shared.ring.load(Word::Tail, Acquire) > from {
+            return Err(self.overrun());
         }
+        self.records_in(&copy, from).for_each(|(dot, payload)| each(dot, payload));
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn write_header(&mut self) -> Result<(), StorageError> {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct ShardImage(Arc<Mutex<Image>>);
 
 impl ShardImage {
-    fn lock(&self) -> MutexGuard<'_, Image> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Image> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

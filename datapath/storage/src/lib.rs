@@ -33,6 +33,7 @@
 //! | `image`, `flusher` | the log on disk: headers, syncs, policies |
 //! | `snapshot`, `feed`, `keeper` | snapshot files, the way to them, and what they mean for the log |
 //! | `start`, `recover` | what is left of the last run, whether its epoch goes on, and the engine from it |
+//! | `backup` | all shards in one file, and back: a new node with an old state |
 //! | `disk` | the seam: everything durable goes through [`Disk`], so that tests can crash it at every call |
 //! | `error` | [`StorageError`]: it can't go on. [`Finding`]: it went on, and somebody has to be told |
 //!
@@ -89,6 +90,7 @@
 //! What is assumed: a 512-byte sector is written whole or not at all, and a sync that succeeds is one. What is not: that
 //! anything is written in order, or that a length or a name survives before its sync.
 
+mod backup;
 mod directory;
 mod disk;
 mod durable;
@@ -106,6 +108,7 @@ mod shard_log;
 mod snapshot;
 mod start;
 
+pub use backup::{BackupAbout, BackupReader, BackupShard, BackupWriter, Restored, ShardCopy, restore};
 pub use directory::{Directory, StorageOptions, boot_id};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Finding, FindingKind, StorageError};

@@ -123,6 +123,8 @@ impl SnapshotWriter {
 pub struct SnapshotReader {
     path: PathBuf,
     file: Box<dyn DiskFile>,
+    /// Where in the file it begins: in a backup there are several.
+    begin: u64,
     pub(crate) header: SnapshotHeader,
     len_bytes: u64,
     chunk: Vec<u8>,
@@ -152,17 +154,35 @@ impl SnapshotReader {
             Err(error) => return Err(StorageError::io(path, "opening the snapshot")(error)),
         };
         let len_bytes = file.len_bytes().map_err(StorageError::io(path, "opening the snapshot"))?;
-        let damaged =
-            |what: &str| StorageError::Damaged { path: path.to_owned(), offset: 0, what: what.to_owned() };
-        let mut block = [0; HEADER_BYTES];
-        file.read_at(&mut block, 0).map_err(|_| damaged("the header can't be read"))?;
-        let header = SnapshotHeader::read(&block).map_err(damaged)?;
-        if header.owner != owner {
-            return Err(damaged("it belongs to another directory, node or shard"));
+        let reader = Self::within(file, path, 0, len_bytes)?;
+        match reader.header.owner == owner {
+            true => Ok(Some(reader)),
+            false => Err(reader.damaged(0, "it belongs to another directory, node or shard")),
         }
-        Ok(Some(Self {
+    }
+
+    /// Reads the header of a snapshot, whosever it is, that is so many bytes of a file from `begin` on.
+    pub(crate) fn within(
+        file: Box<dyn DiskFile>,
+        path: &Path,
+        begin: u64,
+        len_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let damaged = |what: &str| StorageError::Damaged {
+            path: path.to_owned(),
+            offset: begin,
+            what: what.to_owned(),
+        };
+        let mut block = [0; HEADER_BYTES];
+        if len_bytes < HEADER_BYTES as u64 {
+            return Err(damaged("the header can't be read"));
+        }
+        file.read_at(&mut block, begin).map_err(|_| damaged("the header can't be read"))?;
+        let header = SnapshotHeader::read(&block).map_err(damaged)?;
+        Ok(Self {
             path: path.to_owned(),
             file,
+            begin,
             header,
             len_bytes,
             chunk: Vec::new(),
@@ -171,12 +191,17 @@ impl SnapshotReader {
             frames: 0,
             hash: 0,
             done: false,
-        }))
+        })
     }
 
     /// Its number: each snapshot of a shard has a higher one than those before.
     pub fn generation(&self) -> u64 {
         self.header.base.generation
+    }
+
+    /// How long it is.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes
     }
 
     /// Begins with the first frame again.
@@ -190,6 +215,7 @@ impl SnapshotReader {
     }
 
     fn damaged(&self, offset: u64, what: &str) -> StorageError {
+        let offset = self.begin + offset;
         StorageError::Damaged { path: self.path.clone(), offset, what: what.to_owned() }
     }
 
@@ -205,7 +231,7 @@ impl SnapshotReader {
         }
         self.chunk.resize(left.min(CHUNK_BYTES as u64).max(bytes as u64) as usize, 0);
         (self.chunk_at, self.used) = (at, 0);
-        let read = self.file.read_at(&mut self.chunk, at);
+        let read = self.file.read_at(&mut self.chunk, self.begin + at);
         read.map_err(StorageError::io(&self.path, "reading the snapshot"))
     }
 
