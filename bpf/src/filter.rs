@@ -39,6 +39,7 @@ pub enum Verdict {
 pub struct Filter {
     pub(crate) program: OwnedFd,
     pub(crate) sockets: MapHandle,
+    sources: MapHandle,
     drops: MapHandle,
 }
 
@@ -83,6 +84,7 @@ impl Filter {
         Ok(Filter {
             program: program.map_err(|source| XdpError::Load(source.into()))?,
             sockets: handle(&loaded.maps.sockets)?,
+            sources: handle(&loaded.maps.sources)?,
             drops: handle(&loaded.maps.drops)?,
         })
     }
@@ -124,6 +126,29 @@ impl Filter {
         self.sockets.update(&queue.to_ne_bytes(), &socket.as_raw_fd().to_ne_bytes(), MapFlags::ANY).map_err(
             |source| XdpError::Map { operation: "entering an AF_XDP socket in the program's map", source },
         )
+    }
+
+    /// Lets a source in from now on.
+    ///
+    /// # Errors
+    /// [`XdpError::Map`]: there are [`MAX_SOURCES`] already. Nothing was changed.
+    pub fn let_in(&self, source: IpAddr) -> Result<(), XdpError> {
+        self.sources
+            .update(&mapped(source), &[1], MapFlags::ANY)
+            .map_err(|source| XdpError::Map { operation: "letting a source in", source })
+    }
+
+    /// Lets a source in no more. One that was not let in stays out.
+    ///
+    /// # Errors
+    /// [`XdpError::Map`]; nothing was changed.
+    pub fn keep_out(&self, source: IpAddr) -> Result<(), XdpError> {
+        match self.sources.delete(&mapped(source)) {
+            Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
+                Err(XdpError::Map { operation: "keeping a source out", source: error })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Drops so far by reason, in the order of [`DROP_REASONS`], each summed over the CPUs.

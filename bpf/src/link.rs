@@ -122,6 +122,22 @@ impl XdpProgram {
         self.filter.register_socket(queue, socket)
     }
 
+    /// Lets a source in from now on: see [`Filter::let_in`].
+    ///
+    /// # Errors
+    /// [`XdpError::Map`]; nothing was changed.
+    pub fn let_in(&self, source: IpAddr) -> Result<(), XdpError> {
+        self.filter.let_in(source)
+    }
+
+    /// Lets a source in no more: see [`Filter::keep_out`].
+    ///
+    /// # Errors
+    /// [`XdpError::Map`]; nothing was changed.
+    pub fn keep_out(&self, source: IpAddr) -> Result<(), XdpError> {
+        self.filter.keep_out(source)
+    }
+
     /// Drops so far by reason: see [`Filter::drop_counters`].
     ///
     /// # Errors

@@ -147,6 +147,25 @@ fn each_failing_check_drops_and_counts_its_reason() {
 }
 
 #[test]
+fn sources_come_and_go_while_it_runs() {
+    if skipped_without_rights("sources_come_and_go_while_it_runs") {
+        return;
+    }
+    for (addresses, other) in [(V4, "10.7.0.9"), (V6, "fd00:7::9")] {
+        let bench = Bench::new(addresses);
+        let other = Packet { source: other.parse().unwrap(), ..Packet::good(addresses.0, addresses.1) };
+        bench.drops(&other, "unknown_source");
+        bench.filter.let_in(other.source).unwrap();
+        bench.filter.let_in(other.source).unwrap();
+        bench.redirects(&other);
+        bench.filter.keep_out(other.source).unwrap();
+        bench.filter.keep_out(other.source).unwrap();
+        bench.drops(&other, "unknown_source");
+        bench.redirects(&Packet::good(addresses.0, addresses.1));
+    }
+}
+
+#[test]
 fn what_is_not_ours_passes_to_the_kernel() {
     if skipped_without_rights("what_is_not_ours_passes_to_the_kernel") {
         return;

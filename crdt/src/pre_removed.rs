@@ -34,6 +34,11 @@ impl<T> PreRemoved<T> {
         Self { capacity, dots: Vec::new() }
     }
 
+    /// Has room for `capacity` dots from now on, if that is more than before.
+    pub fn grow(&mut self, capacity: usize) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     /// Remembers `dot`. One that is known stays as it is.
     ///
     /// # Errors

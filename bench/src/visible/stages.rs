@@ -8,6 +8,7 @@
 //! The same workers, ports, segments and rings as in the daemons; no scheduler, nobody who polls in vain. What is left of
 //! a row of `visible` when these are taken away is waiting: for a core to be handed over, and for a poll to come round.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use lattice_cluster::Fabric;
 use lattice_crdt::{ActorId, Kind};
 use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Storage};
-use lattice_port::{PeerSlot, Port, PortError, PortMode, PortStats, Received, Route, TransmitError};
+use lattice_port::{
+    OpenError, PeerSlot, Port, PortError, PortMode, PortStats, Received, Route, TransmitError,
+};
 use lattice_segment::{
     CellRef, Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitOp, Target,
     create_rings,
@@ -258,6 +261,10 @@ impl Port for TimedPort {
 
     fn set_route(&mut self, peer: PeerSlot, route: Option<Route>) {
         self.port.set_route(peer, route);
+    }
+
+    fn set_peer(&mut self, peer: PeerSlot, address: IpAddr) -> Result<(), OpenError> {
+        self.port.set_peer(peer, address)
     }
 
     fn stats(&self) -> PortStats {

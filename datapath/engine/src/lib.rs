@@ -36,6 +36,7 @@ mod local;
 mod log;
 mod merge;
 mod ops;
+mod peers;
 mod progress;
 mod publish;
 mod publisher;

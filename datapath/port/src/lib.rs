@@ -33,6 +33,7 @@ mod types;
 pub mod udp;
 pub mod xdp;
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -50,6 +51,25 @@ pub const BATCH_FRAMES: usize = 64;
 
 /// Peers that one port can address, at most (the limit on live actors of a shard).
 pub const MAX_PEERS: usize = 256;
+
+/// Whether a peer can be put into a slot: one of `count` that are taken, or the next.
+fn check_slot(peer: PeerSlot, count: usize) -> Result<usize, OpenError> {
+    let slot = usize::from(peer.0);
+    if slot > count || slot >= MAX_PEERS {
+        return Err(OpenError::Config(format!(
+            "no peer slot {slot}: there are {count}, at most {MAX_PEERS}"
+        )));
+    }
+    Ok(slot)
+}
+
+/// Puts a value into a slot that [`check_slot`] has found.
+fn put<T>(slots: &mut Vec<T>, slot: usize, value: T) {
+    match slots.get_mut(slot) {
+        Some(place) => *place = value,
+        None => slots.push(value),
+    }
+}
 
 /// One way to move frames. A port belongs to one worker thread.
 pub trait Port: Send {
@@ -94,6 +114,15 @@ pub trait Port: Send {
     /// Says how to reach `peer` from now on; `None` makes it unreachable ([`TransmitError::NoRoute`]).
     /// Only AF_XDP needs it; the other ports ignore it. A slot that does not exist is ignored.
     fn set_route(&mut self, peer: PeerSlot, route: Option<Route>);
+
+    /// Gives a peer its address: another one for a slot that there is, or one more peer for the next slot. Its frames are let
+    /// in from now on; with AF_XDP once the program lets them in as well, and it has no route until [`Port::set_route`].
+    /// May allocate.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`]: the address is of another family, or the slot is neither there nor the next one, or there
+    /// are [`MAX_PEERS`] already. Nothing was changed.
+    fn set_peer(&mut self, peer: PeerSlot, address: IpAddr) -> Result<(), OpenError>;
 
     /// Counters since the port was opened. With AF_XDP this makes a system call: for the tick, not for each turn.
     fn stats(&self) -> PortStats;

@@ -22,7 +22,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::poll::poll_two;
 use crate::{
-    MAX_FRAME_BYTES, PeerSlot, Port, PortError, PortMode, PortStats, Received, Route, TransmitError,
+    MAX_FRAME_BYTES, OpenError, PeerSlot, Port, PortError, PortMode, PortStats, Received, Route,
+    TransmitError, check_slot, put,
 };
 
 /// One node of a [`network`].
@@ -63,6 +64,8 @@ pub struct MemoryPort {
     own: usize,
     peers: Vec<(IpAddr, Option<usize>)>,
     inboxes: Arc<[Inbox]>,
+    /// Of all nodes, in the order of their inboxes.
+    addresses: Arc<[IpAddr]>,
     outbox: VecDeque<Parcel>,
     free: Vec<Parcel>,
     depth_frames: usize,
@@ -84,6 +87,7 @@ pub fn network(nodes: &[MemoryNode], depth_frames: usize) -> Result<Vec<MemoryPo
         inboxes.push(Inbox { queue, ready });
     }
     let inboxes: Arc<[Inbox]> = inboxes.into();
+    let addresses: Arc<[IpAddr]> = nodes.iter().map(|node| node.local).collect();
     let index_of = |address: &IpAddr| nodes.iter().position(|node| node.local == *address);
     Ok(nodes
         .iter()
@@ -93,6 +97,7 @@ pub fn network(nodes: &[MemoryNode], depth_frames: usize) -> Result<Vec<MemoryPo
             own,
             peers: node.peers.iter().map(|address| (*address, index_of(address))).collect(),
             inboxes: Arc::clone(&inboxes),
+            addresses: Arc::clone(&addresses),
             outbox: VecDeque::with_capacity(depth_frames),
             free: (0..depth_frames).map(|_| Parcel::new(node.local)).collect(),
             depth_frames,
@@ -255,6 +260,13 @@ impl Port for MemoryPort {
     }
 
     fn set_route(&mut self, _peer: PeerSlot, _route: Option<Route>) {}
+
+    fn set_peer(&mut self, peer: PeerSlot, address: IpAddr) -> Result<(), OpenError> {
+        let slot = check_slot(peer, self.peers.len())?;
+        let inbox = self.addresses.iter().position(|local| *local == address);
+        put(&mut self.peers, slot, (address, inbox));
+        Ok(())
+    }
 
     fn stats(&self) -> PortStats {
         self.stats

@@ -5,7 +5,7 @@ mod support;
 use std::net::IpAddr;
 
 use lattice_port::memory::{MemoryNode, full_mesh, network};
-use lattice_port::{PeerSlot, Port, PortStats, TransmitError};
+use lattice_port::{OpenError, PeerSlot, Port, PortStats, TransmitError};
 use support::{frame, receive, transmit};
 
 const UDP_PORT: u16 = 7400;
@@ -24,6 +24,24 @@ fn a_mesh_numbers_peers_without_the_node_itself() {
             let kept = receive(&mut ports[receiver], 1).remove(0);
             assert_eq!((kept.source, kept.frame), (addresses()[sender], frame(slot as u32, 0)));
         }
+    }
+}
+
+#[test]
+fn a_peer_may_come_later_and_may_move() {
+    let alone = |host: usize| MemoryNode { local: addresses()[host], peers: Vec::new() };
+    let mut ports = network(&[alone(0), alone(1), alone(2)], 8).unwrap();
+    assert_eq!(ports[0].transmit(PeerSlot(0), UDP_PORT, &frame(1, 0)), Err(TransmitError::NoRoute));
+    assert!(matches!(ports[0].set_peer(PeerSlot(1), addresses()[1]), Err(OpenError::Config(_))));
+    ports[0].set_peer(PeerSlot(0), addresses()[1]).unwrap();
+    for port in &mut ports[1..] {
+        port.set_peer(PeerSlot(0), addresses()[0]).unwrap();
+    }
+    for to in [1, 2] {
+        ports[0].set_peer(PeerSlot(0), addresses()[to]).unwrap();
+        transmit(&mut ports[0], PeerSlot(0), UDP_PORT, &frame(to as u32, 0));
+        ports[0].flush().unwrap();
+        assert_eq!(receive(&mut ports[to], 1)[0].frame, frame(to as u32, 0));
     }
 }
 

@@ -37,6 +37,31 @@ fn a_datagram_longer_than_a_frame_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_peer_that_comes_later_is_sent_to_and_let_in() {
+    let fixture = Fixture::udp_loopback();
+    let udp_port = fixture.udp_port(0);
+    let at = |host| IpAddr::from([127, 99, 1, host]);
+    let bind =
+        |local| UdpPort::bind(UdpConfig { local, peers: Vec::new(), udp_ports: vec![udp_port] }).unwrap();
+    let (mut a, mut b) = (bind(at(1)), bind(at(2)));
+    assert_eq!(a.transmit(PEER, udp_port, &frame(0, 0)), Err(TransmitError::NoRoute));
+    assert!(matches!(a.set_peer(PEER, "fd00::1".parse().unwrap()), Err(OpenError::Config(_))));
+    a.set_peer(PEER, at(2)).unwrap();
+    transmit(&mut a, PEER, udp_port, &frame(1, 0));
+    a.flush().unwrap();
+    // It is dropped there: until b knows a, it is a stranger.
+    let deadline = Instant::now() + PATIENCE;
+    while b.stats().unknown_source == 0 {
+        assert!(Instant::now() < deadline);
+        b.receive(1, &mut |received| panic!("{received:?}")).unwrap();
+    }
+    b.set_peer(PEER, at(1)).unwrap();
+    transmit(&mut a, PEER, udp_port, &frame(2, 0));
+    a.flush().unwrap();
+    assert_eq!(receive(&mut b, 1)[0].frame, frame(2, 0));
+}
+
+#[test]
 fn a_shard_port_without_a_socket_is_refused() {
     let mut fixture = Fixture::udp_loopback();
     let other = fixture.port_base - 1;

@@ -14,8 +14,10 @@ use crate::status::{Degradation, ShardStatus, WorkerStatus};
 use crate::turn::{Phase, Worker};
 use lattice_crdt::ActorId;
 use lattice_engine::{Instant, LogStore};
+use lattice_port::PeerSlot;
 use lattice_storage::LogHandle;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 /// Time without room in a log after which that is worth saying, nanoseconds: a snapshot is under way until then as a rule.
 const LOG_FULL_FOR_NS: u64 = 1_000_000_000;
@@ -62,6 +64,7 @@ impl Worker {
                 }
             }
             Command::DetachClient { id } => self.clients.detach(id),
+            Command::SetPeer { peer, node, address } => self.set_peer(peer, node, address),
             Command::SetRoute { peer, route } => self.port.set_route(peer, route),
             // A reply that finds no room, or nobody waiting, is not wanted any more.
             Command::Status(reply) => drop(reply.try_send(self.status(now))),
@@ -86,6 +89,21 @@ impl Worker {
                     self.phase = Phase::Draining { until_ns };
                     self.clients.detach_all();
                 }
+            }
+        }
+    }
+
+    /// One more peer, or one at another address. What can't be is said in the log: the control thread has checked it.
+    fn set_peer(&mut self, peer: PeerSlot, node: u16, address: IpAddr) {
+        if let Err(error) = self.port.set_peer(peer, address) {
+            tracing::error!(node, %address, %error, "peer not taken up");
+            return;
+        }
+        for engine in self.shards.engines_mut() {
+            match engine.add_peer(node) {
+                Ok(slot) if slot == usize::from(peer.0) => {}
+                Ok(slot) => tracing::error!(node, slot, expected = peer.0, "peer in another slot"),
+                Err(error) => tracing::error!(node, %error, "peer not taken up"),
             }
         }
     }

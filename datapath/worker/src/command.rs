@@ -33,6 +33,16 @@ pub enum Command {
         /// The client.
         id: ClientId,
     },
+    /// Takes up a peer, or gives one that there is another address (see [`lattice_port::Port::set_peer`] and
+    /// `Engine::add_peer`). Slots are given in order, and the same ones to every worker.
+    SetPeer {
+        /// Its slot: the next one, or one that it has.
+        peer: PeerSlot,
+        /// Its node id.
+        node: u16,
+        /// Its address.
+        address: std::net::IpAddr,
+    },
     /// Says how to reach a peer (see [`lattice_port::Port::set_route`]).
     SetRoute {
         /// The peer.

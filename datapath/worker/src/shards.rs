@@ -63,6 +63,12 @@ impl Shards {
         &self.engines
     }
 
+    /// All engines, which are about to be told something.
+    pub(crate) fn engines_mut(&mut self) -> &mut [Engine] {
+        (0..self.engines.len()).for_each(|place| self.active |= 1 << place);
+        &mut self.engines
+    }
+
     /// The engine of a shard of this worker, which is about to be handed something.
     pub(crate) fn of_shard(&mut self, shard: u16) -> Option<&mut Engine> {
         let place = self.place(shard)?;

@@ -29,7 +29,7 @@ use self::batch::{Slot, SocketAddress};
 use crate::poll::poll_two;
 use crate::{
     BATCH_FRAMES, MAX_FRAME_BYTES, MAX_PEERS, OpenError, PeerSlot, Port, PortError, PortMode, PortStats,
-    Received, Route, TransmitError,
+    Received, Route, TransmitError, check_slot, put,
 };
 
 /// Sockets of one port, at most (the limit on shards).
@@ -249,6 +249,13 @@ impl Port for UdpPort {
 
     fn set_route(&mut self, _peer: PeerSlot, _route: Option<Route>) {}
 
+    fn set_peer(&mut self, peer: PeerSlot, address: IpAddr) -> Result<(), OpenError> {
+        let slot = check_slot(peer, self.peers.len())?;
+        check_family(address, self.local)?;
+        put(&mut self.peers, slot, address);
+        Ok(())
+    }
+
     fn stats(&self) -> PortStats {
         self.stats
     }
@@ -264,11 +271,12 @@ fn check(config: &UdpConfig) -> Result<(), OpenError> {
     if config.peers.len() > MAX_PEERS {
         return Err(OpenError::Config(format!("{} peers; at most {MAX_PEERS} work", config.peers.len())));
     }
-    if let Some(peer) = config.peers.iter().find(|peer| peer.is_ipv4() != config.local.is_ipv4()) {
-        return Err(OpenError::Config(format!(
-            "peer {peer} is not of the address family of {}",
-            config.local
-        )));
+    config.peers.iter().try_for_each(|peer| check_family(*peer, config.local))
+}
+
+fn check_family(peer: IpAddr, local: IpAddr) -> Result<(), OpenError> {
+    if peer.is_ipv4() != local.is_ipv4() {
+        return Err(OpenError::Config(format!("peer {peer} is not of the address family of {local}")));
     }
     Ok(())
 }

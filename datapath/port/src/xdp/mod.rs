@@ -43,7 +43,7 @@ use self::parse::{Unusable, parse};
 use crate::poll::poll_two;
 use crate::{
     BATCH_FRAMES, MAX_FRAME_BYTES, MAX_PEERS, OpenError, PeerSlot, Port, PortError, PortMode, PortStats,
-    Received, Route, TransmitError,
+    Received, Route, TransmitError, check_slot, put,
 };
 
 /// Frames that the kernel sends for one `sendto` in copy mode (`TX_BATCH_SIZE` in net/xdp/xsk.c).
@@ -77,6 +77,9 @@ pub struct XdpPort {
     scratch: Box<[FrameDesc; BATCH_FRAMES]>,
     /// The kernel left frames in the transmit ring at the last kick.
     unsent: bool,
+    /// Of the interface, and own.
+    mac: [u8; 6],
+    local: IpAddr,
     headers: Vec<HeaderTemplate>,
     /// Bytes before each transmitted frame: the same for all peers, which are of one address family.
     header_bytes: usize,
@@ -127,6 +130,8 @@ impl XdpPort {
             scratch: Box::new([FrameDesc::default(); BATCH_FRAMES]),
             unsent: false,
             header_bytes: headers.first().map_or(0, HeaderTemplate::header_bytes),
+            mac,
+            local: program.local(),
             headers,
             stats: PortStats::default(),
         };
@@ -344,6 +349,14 @@ impl Port for XdpPort {
         if let Some(headers) = self.headers.get_mut(usize::from(peer.0)) {
             headers.set_route(route);
         }
+    }
+
+    fn set_peer(&mut self, peer: PeerSlot, address: IpAddr) -> Result<(), OpenError> {
+        let slot = check_slot(peer, self.headers.len())?;
+        let headers = HeaderTemplate::new(self.mac, self.local, address)?;
+        self.header_bytes = headers.header_bytes();
+        put(&mut self.headers, slot, headers);
+        Ok(())
     }
 
     fn stats(&self) -> PortStats {
