@@ -22,16 +22,16 @@ SHELL := bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Where bench-deps unpacks an etcd, if the machine has none.
-BENCH_TOOLS := $(abspath $(TARGET))/bench/tools
-export PATH := $(PATH):$(BENCH_TOOLS)/usr/bin
+# Where programs of Debian are unpacked that tests and benches use and that the machine does not have.
+TOOLS := $(abspath $(TARGET))/bench/tools
+export PATH := $(PATH):$(TOOLS)/usr/bin
 RUNS ?= 1
 SOAK_SECONDS ?= 240
 SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench bench-deps check fmt
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench bench-deps test-deps check fmt
 
 deps:
 	@scripts/deps.sh
@@ -46,7 +46,7 @@ demo: deps
 
 # The programs are built once, and the cluster tests use them as they lie there. loom needs all atomics replaced, so it
 # has a target directory of its own.
-test: deps bench-deps
+test: deps bench-deps test-deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
@@ -93,7 +93,11 @@ bench: deps bench-deps
 
 # An etcd to compare with: unpacked beside the reports, not installed.
 bench-deps:
-	@scripts/bench-deps.sh $(BENCH_TOOLS)
+	@scripts/unpack.sh $(TOOLS) etcd-server etcd "the bench etcd"
+
+# Prometheus's own check of the page of metrics.
+test-deps:
+	@scripts/unpack.sh $(TOOLS) prometheus promtool "the check of metrics by promtool"
 
 check: deps
 	cargo fmt --all --check

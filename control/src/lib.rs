@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`config`] | one TOML file, validated as a whole |
 //! | [`daemon`] | start, control thread, stop |
+//! | [`health`] | live, ready, and why not |
+//! | [`metrics`] | what Prometheus is shown |
 //! | [`protocol`] | what is spoken over the admin socket |
 //! | [`cli`] | the command line of `latticed` |
 //! | [`ctl`] | `latticectl` |
@@ -18,4 +20,6 @@ pub mod cli;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
+pub mod health;
+pub mod metrics;
 pub mod protocol;

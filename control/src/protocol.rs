@@ -15,10 +15,12 @@
 //! round large numbers. Fields may be added: readers ignore those that they do not know.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::health;
 
 /// Bytes of one line, at most, its newline included: a longer request is answered with an error and the connection is
 /// closed.
@@ -121,6 +123,11 @@ pub struct Status {
     pub peers: Vec<Peer>,
     /// Every peer is up and holds what this node holds.
     pub converged: bool,
+    /// Whether applications should come here, and why not.
+    pub ready: health::Verdict,
+    /// Where metrics and health are served; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metrics: Option<SocketAddr>,
     /// Attached clients.
     pub clients: Vec<Client>,
     /// Counters, summed over workers.
@@ -199,6 +206,9 @@ pub struct Peer {
     pub up: bool,
     /// Own operations that it has not acknowledged, summed over shards.
     pub acked_lag_seqs: u64,
+    /// How long the oldest of them has been waiting, at least, to about a second; milliseconds.
+    #[serde(default)]
+    pub acked_lag_ms: u64,
     /// It holds in every shard what this node holds.
     pub converged: bool,
     /// Largest smoothed round trip of its shards, microseconds; 0 before the first.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use lattice_engine::{EngineLimits, EngineTimers};
 
 use super::schema::{
-    Cluster, Config, Idle, Limits, Network, Node, Paths, PortChoice, Storage, StorageMode, SyncChoice,
-    Timers, Workers,
+    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, PortChoice, Storage, StorageMode,
+    SyncChoice, Timers, Workers,
 };
 
 /// Where the daemons of a machine keep their directories: tmpfs on every Linux.
@@ -109,6 +109,7 @@ impl Config {
             // What is tried out is not kept.
             storage: Storage { mode: StorageMode::Memory, ..storage("dev") },
             paths: Paths { directory },
+            metrics: Metrics::default(),
             limits: Limits {
                 max_keys: 16_384,
                 log_bytes: 1 << 20,

@@ -9,8 +9,8 @@ use super::defaults;
 use super::reader::Section;
 use super::report::Report;
 use super::schema::{
-    Cluster, Config, Idle, Limits, Network, Node, Paths, Peer, PortChoice, Storage, StorageMode, SyncChoice,
-    Timers, Workers,
+    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, Peer, PortChoice, Storage, StorageMode,
+    SyncChoice, Timers, Workers,
 };
 
 /// Largest node id; the one above it means "any node" in a frame.
@@ -44,12 +44,13 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
     let workers = workers(root.section("workers"));
     let paths = paths(root.section("paths"), &node.name);
     let storage = storage(root.section("storage"), &node.name);
+    let metrics = metrics(root.section("metrics"));
     let limits = limits(root.section("limits"));
     let timers = timers(root.section("timers"));
     let mut peers = Vec::new();
     root.tables("peers", |section| peers.extend(peer(section)));
     root.finish();
-    Config { cluster, node, network, workers, paths, storage, limits, timers, peers }
+    Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, peers }
 }
 
 /// A name that is also a file name.
@@ -167,6 +168,13 @@ fn storage(mut section: Section<'_, '_>, node_name: &str) -> Storage {
     );
     section.finish();
     storage
+}
+
+fn metrics(mut section: Section<'_, '_>) -> Metrics {
+    let expected = "an address of this host and a TCP port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
+    let listen = section.string("listen", expected, |text| text.parse().ok());
+    section.finish();
+    Metrics { listen }
 }
 
 fn limits(mut section: Section<'_, '_>) -> Limits {

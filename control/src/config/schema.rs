@@ -1,6 +1,6 @@
 //! The configuration as the daemon uses it: typed, complete, validated. Which file keys these are says `parse`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Peers that a daemon may have: one actor each and its own must fit a shard's version vector, with room for the dead
@@ -22,6 +22,8 @@ pub struct Config {
     pub paths: Paths,
     /// `[storage]`.
     pub storage: Storage,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timers]`.
@@ -160,6 +162,13 @@ pub struct Storage {
     pub sync_interval_ms: u64,
     /// Time after which a changed shard gets a snapshot, seconds; a log that is half full gets one at once.
     pub snapshot_interval_s: u64,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where metrics and health are served over HTTP; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[limits]`: a bound on everything that can grow. Per shard unless the name says otherwise.

@@ -37,7 +37,9 @@ fn reference_equals_the_defaults() {
 fn reference_names_every_key() {
     // The reader lists the keys that it knows when it meets one that is like none of them.
     let extra = "zzzzzzzz = 1\n";
-    for section in ["cluster", "node", "network", "workers", "paths", "storage", "limits", "timers"] {
+    for section in
+        ["cluster", "node", "network", "workers", "paths", "storage", "metrics", "limits", "timers"]
+    {
         let text = REFERENCE.replace(&format!("\n[{section}]"), &format!("\n[{section}]\n{extra}#"));
         let problem = problems(&text).remove(0);
         let known = problem.rsplit("known here: ").next().unwrap_or_default();
@@ -134,6 +136,10 @@ fn each_mistake_is_told_with_its_line() {
         (
             "[timers]\nmin_rto_ms = 300",
             "7: timers.max_rto_ms: is 200, below timers.min_rto_ms, 300; expected at least 300",
+        ),
+        (
+            "[metrics]\nlisten = \"localhost\"",
+            "8: metrics.listen: is \"localhost\"; expected an address of this host and a TCP port",
         ),
         ("[[peers]]\nid = 2", "7: peers[0].address: is missing; expected the IPv4 or IPv6 address"),
         ("[[peers]]\nid = 1\naddress = \"10.77.0.2\"", "8: peers[0].id: is 1, this node's own id; expected"),

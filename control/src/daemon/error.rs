@@ -83,6 +83,16 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Metrics can't be served.
+    #[error(
+        "can't serve metrics at {address}: {source}; give an address of this host and a free port as metrics.listen"
+    )]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The control thread's own machinery could not be made.
     #[error("{step}: {source}")]
     System {

@@ -21,9 +21,11 @@ mod attach;
 mod directory;
 mod error;
 mod events;
+mod http;
 mod identity;
 mod interface;
 mod neighbours;
+mod observe;
 mod ports;
 mod rate_limit;
 mod start;
@@ -35,6 +37,7 @@ pub use directory::{create_private, dev_path};
 pub use error::{RunError, StartError};
 pub use start::{Options, run};
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +50,7 @@ use lattice_worker::Degradation;
 use crate::config::Config;
 use attach::Clients;
 use neighbours::KnownRoutes;
+use observe::Observer;
 use rate_limit::RateLimit;
 use workers::Workers;
 
@@ -69,6 +73,9 @@ pub struct Daemon {
     bad_lines: AtomicU64,
     connection_log: Mutex<RateLimit>,
     began: Instant,
+    observer: Observer,
+    /// Where metrics are served, once they are.
+    metrics: Option<SocketAddr>,
 }
 
 impl Daemon {

@@ -12,10 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::attach::Clients;
 use super::identity::Identity;
 use super::neighbours::{KnownRoutes, Neighbours};
+use super::observe::Observer;
 use super::ports::Ports;
 use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
-use super::{Daemon, RunError, StartError, admin, directory, events, interface, ports, storage};
+use super::{
+    Daemon, RunError, StartError, admin, directory, events, http, interface, observe, ports, storage,
+};
 use crate::config::Config;
 
 /// Longest time from a signal to the end: the workers' own drain and some scheduling.
@@ -115,9 +118,13 @@ async fn start(
     let reader = open_own_segment(&config.paths.segment())?;
     wait_for_heartbeats(&workers, &reader).await?;
     let listener = admin::listen(&config.paths.socket())?;
+    let metrics = http::listen(config.metrics.listen).await?;
     // Unreadable counters only mean that a few frames of the start are taken for later ones.
     let drops = ports.program.as_ref().map(|program| program.drop_counters().unwrap_or_default());
+    let observer = Observer::new(config.cluster.shards, workers.count());
     let daemon = Arc::new(Daemon {
+        observer,
+        metrics: metrics.as_ref().map(|(_, address)| *address),
         config,
         workers,
         reader,
@@ -133,6 +140,10 @@ async fn start(
         began: Instant::now(),
     });
     tasks.spawn(admin::serve(Arc::clone(&daemon), listener));
+    tasks.spawn(observe::observe(Arc::clone(&daemon)));
+    if let Some((listener, _)) = metrics {
+        tasks.spawn(http::serve(Arc::clone(&daemon), listener));
+    }
     if let Some(news) = news {
         tasks.spawn(storage::attend(Arc::clone(&daemon), news));
     }

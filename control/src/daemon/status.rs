@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use lattice_worker::{ShardStatus, WorkerStatus};
 
-use super::Daemon;
 use super::storage::About;
+use super::{Daemon, observe};
 use crate::config::{self, SyncChoice};
 use crate::protocol::{Convergence, Kept, Peer, Shard, Status, Storage};
 
 /// Time that workers have to answer. A worker answers within one turn of its loop; one that does not is reported.
-const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything about the node.
 pub async fn status(daemon: &Daemon) -> Status {
     let workers = daemon.workers.statuses(WORKER_TIMEOUT).await;
-    let peers = peers(daemon, &workers);
+    let mut peers = peers(daemon, &workers);
+    daemon.observer.add_lags(&mut peers);
     let shards = shards(daemon, &workers);
     Status {
         node: daemon.config.node.id,
@@ -34,6 +35,8 @@ pub async fn status(daemon: &Daemon) -> Status {
         converged: all_converged(daemon, &workers, &peers),
         degraded: degraded(daemon, &workers, &peers),
         peers,
+        ready: observe::facts(daemon).ready(),
+        metrics: daemon.metrics,
         clients: daemon.clients.list(),
         counters: counters(daemon),
     }
@@ -51,7 +54,7 @@ fn all_converged(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> b
     workers.len() == usize::from(daemon.workers.count()) && peers.iter().all(|peer| peer.up && peer.converged)
 }
 
-fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
+pub(super) fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
     let mut shards: Vec<_> = workers
         .iter()
         .flat_map(|worker| worker.shards.iter().map(move |shard| (worker.worker, shard)))
@@ -99,7 +102,7 @@ fn kept(daemon: &Daemon, shard: &ShardStatus) -> Option<Kept> {
     })
 }
 
-fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
+pub(super) fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
     (0..).zip(&daemon.config.peers).map(|(slot, peer)| join_peer(daemon, slot, peer, workers)).collect()
 }
 
@@ -115,6 +118,7 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: &config::Peer, workers: &[WorkerS
         address: peer.address,
         up: lanes.peek().is_some(),
         acked_lag_seqs: 0,
+        acked_lag_ms: 0,
         converged: lanes.peek().is_some(),
         rtt_us: 0,
         next_hop: daemon.routes.text(slot),

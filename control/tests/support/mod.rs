@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod node;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
@@ -226,7 +228,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// The first line of a process's output, waited for at most [`PATIENCE`].
-fn first_line(stdout: ChildStdout) -> (String, ChildStdout) {
+pub fn first_line(stdout: ChildStdout) -> (String, ChildStdout) {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stdout);
