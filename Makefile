@@ -8,6 +8,7 @@
 #   make model    exhaustive model checking of the replication rules, the larger bounds
 #   make fuzz     every fuzz target for FUZZ_SECONDS (600) each; needs cargo-fuzz
 #   make mutants  the mutation score of crdt, wire and engine: hours; needs cargo-mutants
+#   make kill     a daemon killed and cut off from its power under load, KILLS (500) times
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
 #   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
 #   make check    formatting, lints and a build with warnings denied
@@ -27,11 +28,12 @@ TOOLS := $(abspath $(TARGET))/bench/tools
 export PATH := $(PATH):$(TOOLS)/usr/bin
 RUNS ?= 1
 SOAK_SECONDS ?= 240
+KILLS ?= 500
 SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants soak bench bench-deps test-deps check fmt
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt
 
 deps:
 	@scripts/deps.sh
@@ -79,6 +81,12 @@ fuzz: deps
 
 mutants: deps
 	scripts/mutants.sh
+
+# What was acknowledged must be there afterwards, each time.
+kill: deps
+	cargo build --workspace --bins --examples
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug LATTICE_KILLS=$(KILLS) \
+		cargo test -p lattice-cluster --test kill -- --nocapture
 
 soak: deps
 	cargo build --release -p lattice-control -p lattice-client --bins --examples
