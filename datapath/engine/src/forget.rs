@@ -7,19 +7,20 @@
 //!        v
 //!   a gap in what is known of a sealed epoch: operations that N told nobody here
 //!        │
-//!        ├─ first round   ask all members ──> all know the same of sealed epochs as this engine       (digests)
-//!        ├─ second round  ask all again   ──> still so, none began another session in between, none is in a sync
+//!        v
+//!   a round: all members are asked ──> all have sealed it, know the same of it as this engine (digests), and are in no sync
+//!        │                             a session that begins meanwhile, a difference, silence: asked again later
 //!        v
 //!   the gap is closed: covered, as if N's operations there had done nothing
 //! ```
 //!
 //! Why that is right: to cover a dot whose effect somebody has would take the effect from whoever has it. From the moment
-//! when a member has sealed the epoch, it can learn of its operations from other members alone, by a state sync. Consider the
-//! first member that learns, after its answer to the second round, of an operation that nobody named. It has it from a sync that
-//! it asked for after that answer, so from a member that had it then; which did not learn it after its own answer, being
-//! second at best, and so had it before. At its answer it no longer had it: it lost its state in between, and is in another
-//! session than in the first round. But a new session of any member begins the rounds anew. One round would not do: it can't
-//! tell a member that never knew from one that has just lost what it gave away.
+//! when a member has sealed the epoch, it can learn of its operations from other members alone, by a state sync. Suppose that
+//! some member learns, after its answer, of an operation that nobody named, and look at the first one that does. It asked for
+//! that sync after its answer, for it was in none, and so after the round began; from a member that had the operation then, and had
+//! not learned it after its own answer, or it would have been first. So that one had it before it answered, and no longer when it
+//! answered: it lost its state in between. Then its answer came in another session than it had when the round began, and a session
+//! that begins ends the round.
 //!
 //! That holds as long as a member that has sealed an epoch does not unseal it. So a host keeps what is forgotten where a
 //! restart finds it, and answers for nothing that is not kept. Where nothing is kept, a restarted host hears it from every
@@ -42,7 +43,6 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug)]
 struct Round {
     number: u32,
-    is_second: bool,
     /// Of what this engine knew of sealed epochs when it began.
     digest: u64,
 }
@@ -96,7 +96,9 @@ impl Forgotten {
 
     /// A session began: whatever was asked before says nothing any more.
     pub(crate) fn session_began(&mut self) {
-        self.round = None;
+        if !zoo!(RoundOutlivesSession) {
+            self.round = None;
+        }
     }
 }
 
@@ -200,9 +202,9 @@ impl<L: LogStore> Engine<L> {
         if !self.forgotten.seals(header.actor) || zoo!(ForgottenHostIsHeard) {
             return Ok(());
         }
-        // An answer is not answered: two hosts that have forgotten each other would go on for ever.
-        let answers = header.frame_type == FrameType::Hello && header.dst_session == self.config.session;
-        if !answers {
+        // Who tells is not told: two hosts that have forgotten each other would go on for ever.
+        let own = u64::from(self.config.actor.generation());
+        if header.frame_type != FrameType::Hello || header.lo <= own {
             self.lanes[slot].owe_hello(now_ns, header.src_session);
         }
         Err(DropReason::Forgotten)
@@ -292,7 +294,7 @@ impl<L: LogStore> Engine<L> {
             lane.ask_forgotten |= !lane.agrees || has_gaps;
         }
         if has_gaps && complete && self.incoming.is_none() && self.forgotten.is_kept() {
-            self.begin_round(zoo!(OneRoundOfQuestions));
+            self.begin_round();
             self.advance_round();
         }
     }
@@ -306,30 +308,25 @@ impl<L: LogStore> Engine<L> {
         if self.forgotten.nodes.is_empty() || !is_open() { u64::MAX } else { self.forgotten.due_ns }
     }
 
-    fn begin_round(&mut self, is_second: bool) {
+    fn begin_round(&mut self) {
         // Never 0.
         self.forgotten.next_round = self.forgotten.next_round.wrapping_add(1).max(1);
         let (number, digest) = (self.forgotten.next_round, self.sealed_digest());
-        self.forgotten.round = Some(Round { number, is_second, digest });
+        self.forgotten.round = Some(Round { number, digest });
         self.lanes.iter_mut().for_each(|lane| lane.ask_forgotten = true);
         self.wake();
     }
 
-    /// Goes on when all members have answered.
+    /// Closes the gaps when all members have answered.
     fn advance_round(&mut self) {
-        while let Some(round) = self.forgotten.round {
-            let answered =
-                |number| self.lanes.iter().all(|lane| lane.forgotten || lane.answered_round == number);
-            if !answered(Some(round.number)) && !zoo!(NobodyIsAsked) {
-                return;
-            }
-            if self.incoming.is_some() || self.sealed_digest() != round.digest {
-                self.forgotten.round = None;
-            } else if round.is_second {
-                self.close_gaps();
-            } else {
-                self.begin_round(true);
-            }
+        let Some(Round { number, digest }) = self.forgotten.round else { return };
+        let members = || self.lanes.iter().filter(|lane| !lane.forgotten);
+        if !members().all(|lane| lane.answered_round == Some(number)) && !zoo!(NobodyIsAsked) {
+            return;
+        }
+        self.forgotten.round = None;
+        if self.incoming.is_none() && self.sealed_digest() == digest {
+            self.close_gaps();
         }
     }
 
@@ -342,7 +339,6 @@ impl<L: LogStore> Engine<L> {
         }
         let vector = &self.vector;
         self.pre_removed.retain(|dot, _| !vector.contains(dot));
-        self.forgotten.round = None;
         self.wake();
     }
 

@@ -25,7 +25,10 @@ impl<L: LogStore> Engine<L> {
             let (nodes, most) = (self.lanes.len() + 2, limits.max_actors);
             return Err(EngineConfigError::Peers(format!("{nodes} nodes, but max_actors is {most}")));
         }
-        self.lanes.push(Lane::new(node, limits));
+        let mut lane = Lane::new(node, limits);
+        // Who was forgotten is a member again when it comes in a new epoch, not by being named.
+        lane.forgotten = self.forgotten.generation(node) > 0;
+        self.lanes.push(lane);
         self.config.peers.push(node);
         self.pre_removed.grow(self.config.limits.max_pre_removed.saturating_mul(sources(&self.config)));
         self.wake();

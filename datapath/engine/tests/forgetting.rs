@@ -1,14 +1,16 @@
 //! Forgotten nodes: what nobody has of them is given up, what somebody has is not, and how they come back.
 
 #[allow(dead_code, reason = "each test program uses its part")]
+mod stage;
+#[allow(dead_code, reason = "each test program uses its part")]
 mod world;
 
-use lattice_crdt::{ActorId, Dot, Kind};
-use lattice_engine::{EngineConfigError, EngineLimits, LocalOp, OpError, Storage};
+use lattice_crdt::{ActorId, Dot, Kind, SeqRange};
+use lattice_engine::{EngineConfigError, EngineLimits, EngineTimers, LocalOp, OpError, Storage};
+use lattice_wire::{Forget, FrameType, FrameWriter, Header, SyncItem, VectorPart};
+use stage::{MS, SECOND, Sent, Stage, puppet};
 use world::{Faults, World, assert_as_specified};
 
-const MS: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MS;
 /// The host that is forgotten, in the worlds here: its index, and its node.
 const LOST: usize = 3;
 const NODE: u16 = 4;
@@ -137,37 +139,107 @@ fn nobody_answers_for_what_it_has_not_kept() {
     assert_eq!((closed(&world) > 0, missing(&world)), (true, vec![0; 3]));
 }
 
-#[test]
-fn who_is_in_a_sync_gives_no_answer() {
-    let mut world = world(Storage::Memory);
-    // Host 2 alone has the first operation, and is heard by host 1 alone, which is in the middle of a sync from it.
-    for key in 0..5_000u32 {
-        world.apply(2, Kind::Counter, &key.to_le_bytes(), LocalOp::CounterAdd(1)).unwrap();
-        if key % 100 == 99 {
-            world.step(MS / 5);
+/// An epoch of a node that is no peer here, of which the puppets have told this engine operations 1 and 3.
+const GONE: ActorId = ActorId::new(9, 5);
+
+/// An engine among puppets that has a gap in what it knows of a forgotten node.
+fn stage_with_gap() -> Stage {
+    let mut stage = Stage::new(EngineTimers::default());
+    let id = stage.provoke_sync();
+    let items = [
+        SyncItem::Begin { full_walk: false, keys: 0 },
+        SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+        SyncItem::VectorRange { actor: GONE, first: 1, last: 1 },
+        SyncItem::VectorRange { actor: GONE, first: 3, last: 3 },
+        SyncItem::VectorEnd,
+        SyncItem::End,
+    ];
+    stage.sync_data(id, 0, &items).unwrap();
+    stage.hello(1);
+    stage
+}
+
+fn forget_frame(stage: &mut Stage, slot: usize, session: u32, answers: bool, round: u32, digest: u64) {
+    let header = Header { src_session: session, ..Stage::header(FrameType::Forget, slot) };
+    let write = |frame: &mut FrameWriter<'_>| {
+        Forget::encode(frame, answers, round, digest, [(GONE.node(), 1)]).unwrap();
+    };
+    stage.play(header, write).unwrap();
+}
+
+/// Rounds of questions or answers in the frames to a slot, each with its digest.
+fn forgets(sent: &Sent, slot: usize, answers: bool) -> Vec<(u32, u64)> {
+    let frames = sent.iter().filter(|(to, h, _)| (*to, h.frame_type) == (slot, FrameType::Forget));
+    let decoded = frames.map(|(_, _, payload)| Forget::decode(payload).unwrap());
+    decoded.filter(|forget| forget.answers == answers).map(|forget| (forget.round, forget.digest)).collect()
+}
+
+/// The round that the engine asks both puppets in, and what it knows.
+fn asked(stage: &mut Stage) -> (u32, u64) {
+    for _ in 0..30 {
+        (0..2).for_each(|slot| stage.heartbeat(slot, 1));
+        let sent = stage.run(100 * MS);
+        let last = |slot| forgets(&sent, slot, false).into_iter().rfind(|(round, _)| *round != 0);
+        if let (Some(first), Some(second)) = (last(0), last(1)) {
+            assert_eq!(first, second);
+            return first;
         }
     }
-    run(&mut world, SECOND);
-    gap(&mut world, &[2], &[0, 1]);
-    world.restart_empty(1);
-    let until_ns = world.now_ns + 5 * SECOND;
-    while world.hosts[1].engine.syncs(world.now_ns).all(|sync| sync.keys < 100) {
-        world.step(MS / 50);
-        assert!(world.now_ns < until_ns);
-    }
-    let from = world.hosts[1].engine.syncs(world.now_ns).next().unwrap().node;
-    // Whatever it learns from there, it has not covered yet, and it says nothing while that is so.
-    world.isolate(usize::from(from) - 1, true);
-    world.isolate(LOST, true);
-    let asked = if from == 1 { 2 } else { 0 };
-    world.hosts[asked].engine.forget(NODE);
-    let answers = |world: &World| world.hosts[1].engine.forgotten().next().is_some();
-    let until_ns = world.now_ns + SECOND;
-    while !answers(&world) {
-        world.step(MS / 50);
-        assert!(world.now_ns < until_ns);
-    }
-    assert_eq!(closed(&world), 0);
+    panic!("nobody was asked");
+}
+
+#[test]
+fn a_gap_is_closed_when_all_members_have_answered_the_same() {
+    let mut stage = stage_with_gap();
+    forget_frame(&mut stage, 0, 500, false, 0, 0);
+    assert_eq!(stage.engine.missing_of_forgotten(), 1);
+    let (round, digest) = asked(&mut stage);
+    forget_frame(&mut stage, 0, 500, true, round, digest);
+    forget_frame(&mut stage, 1, 501, true, round.wrapping_sub(1), digest);
+    assert_eq!(stage.engine.stats().gaps_closed, 0, "an answer to an earlier question");
+    forget_frame(&mut stage, 1, 501, true, round, !digest);
+    forget_frame(&mut stage, 1, 501, true, round, digest);
+    assert_eq!(stage.engine.stats().gaps_closed, 0, "it knew something else, so that round is over");
+    let (round, digest) = asked(&mut stage);
+    (0..2).for_each(|slot| forget_frame(&mut stage, slot, 500 + slot as u32, true, round, digest));
+    assert_eq!((stage.engine.stats().gaps_closed, stage.engine.missing_of_forgotten()), (1, 0));
+    assert_eq!(stage.engine.last_closed(), [(GONE, SeqRange { first: 2, last: 2 })]);
+    assert_eq!(stage.engine.vector().contiguous(GONE), 3);
+    stage.run(SECOND);
+    assert!(forgets(&stage.run(3 * SECOND), 0, false).is_empty(), "there is nothing to ask any more");
+}
+
+#[test]
+fn a_round_ends_when_a_session_begins() {
+    let mut stage = stage_with_gap();
+    forget_frame(&mut stage, 0, 500, false, 0, 0);
+    let (round, digest) = asked(&mut stage);
+    let header = Header { src_session: 900, count: 1, ..Stage::header(FrameType::Hello, 0) };
+    stage.play(header, |frame| VectorPart::encode(frame, 0, 1, []).unwrap()).unwrap();
+    forget_frame(&mut stage, 0, 900, true, round, digest);
+    forget_frame(&mut stage, 1, 501, true, round, digest);
+    assert_eq!(stage.engine.stats().gaps_closed, 0);
+}
+
+#[test]
+fn who_is_in_a_sync_gives_no_answer() {
+    let mut stage = Stage::new(EngineTimers::default());
+    let id = stage.provoke_sync();
+    stage.hello(1);
+    forget_frame(&mut stage, 1, 501, false, 7, 0);
+    let sent = stage.run(10 * MS);
+    assert_eq!(forgets(&sent, 1, true), [], "it is about to learn more");
+    let items = [
+        SyncItem::Begin { full_walk: false, keys: 0 },
+        SyncItem::VectorRange { actor: puppet(0), first: 1, last: 12 },
+        SyncItem::VectorEnd,
+        SyncItem::End,
+    ];
+    stage.sync_data(id, 0, &items).unwrap();
+    forget_frame(&mut stage, 1, 501, false, 8, 0);
+    let answered: Vec<_> =
+        forgets(&stage.run(10 * MS), 1, true).into_iter().map(|(round, _)| round).collect();
+    assert_eq!(answered, [8]);
 }
 
 #[test]
@@ -231,8 +303,7 @@ fn who_has_forgotten_each_other_stays_apart() {
     assert!(world.hosts[0].engine.stats().frames_sent - sent < 1_000, "no endless talk");
 }
 
-/// Host 2 alone has the operation. It gives it to host 1 and loses all. Host 1 answered the first round before it came, host 2 after
-/// it was lost.
+/// Host 2 alone has the operation. It gives it to host 1, or is about to, and loses all.
 #[test]
 fn what_a_member_gives_away_and_then_loses_is_not_given_up() {
     for moment in 0..60 {
@@ -258,5 +329,25 @@ fn what_a_member_gives_away_and_then_loses_is_not_given_up() {
         };
         assert!((0..3).all(|host| has_effect(host) == Some(3)), "{moment}");
         assert!((0..3).all(|host| world.hosts[host].engine.vector().contiguous(actor) == 2), "{moment}");
+    }
+}
+
+/// Bugs that no schedule of the simulator has shown, each with the test that must fail by it.
+#[cfg(feature = "zoo")]
+#[test]
+fn each_bug_breaks_its_test() {
+    use lattice_zoo::Bug;
+    let tests = [
+        (Bug::RoundOutlivesSession, a_round_ends_when_a_session_begins as fn()),
+        (Bug::AnswersDuringSync, who_is_in_a_sync_gives_no_answer),
+        (Bug::NobodyIsAsked, what_some_member_has_is_waited_for),
+        (Bug::ForgottenHostIsHeard, who_comes_back_is_told_to_begin_anew),
+        (Bug::ForgottenKeepsState, who_comes_back_is_told_to_begin_anew),
+    ];
+    for (bug, test) in tests {
+        lattice_zoo::arm(Some(bug));
+        let survives = std::panic::catch_unwind(test).is_ok();
+        lattice_zoo::arm(None);
+        assert!(!survives, "{bug}");
     }
 }

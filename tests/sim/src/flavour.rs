@@ -2,8 +2,8 @@
 //!
 //! Swarm testing leaves each choice to chance, and what needs five of them at once comes once in a thousand seeds. The
 //! bug zoo showed which such places nobody went to: a log that goes round by bytes and not by records, a removal that is
-//! ahead of its add while a sync runs, a sync of so many frames that it breaks in the middle, two writes of one moment.
-//! About half of the seeds are bent towards one of these; everything that is not set here stays as it was drawn.
+//! ahead of its add while a sync runs, a sync of so many frames that it breaks in the middle, two writes of one moment, a host
+//! that is forgotten before the others have told each other what they have of it. More than half of the seeds are bent towards one of these; everything that is not set here stays as it was drawn.
 
 use crate::draw::Draw;
 use crate::incident::{Crash, CrashPoint, Incident, What};
@@ -27,6 +27,7 @@ impl Plan {
             7 => self.write_together(),
             8..=10 => self.drop_keys(&mut draw),
             11..=13 => self.come_back(&mut draw),
+            14..=16 if self.nodes > 2 => self.forget_soon(&mut draw),
             _ => {}
         }
     }
@@ -138,6 +139,47 @@ impl Plan {
                     what: What::Isolated { node: to },
                 });
             }
+        }
+        self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    /// A host goes in the middle of telling the others, who hear little of it, each something else. They are told to forget it
+    /// before they have compared what they know. It comes back with what it had, or was there all the time.
+    fn forget_soon(&mut self, draw: &mut Draw) {
+        self.only(|kind| kind != Kind::Register);
+        (self.storage, self.operations) = (Storage::Durable, 500);
+        (self.limits.max_actors, self.timers.anti_entropy_ns) = (MAX_ACTORS, 1_000 * MS);
+        // What died with the host may be pre-removed until its gaps are closed.
+        self.limits.max_pre_removed = 1024;
+        let workload = &mut self.workload;
+        (workload.keys, workload.skew, workload.burst, workload.one_writer) = (8, 1, 1, false);
+        (self.network.delay_ns, self.network.jitter_ns) = (MS, 5 * MS);
+        self.network.loss = draw.pick(&[300, 500, 700]);
+        self.incidents.clear();
+        let (from, at_ns) = (draw.index(self.nodes), draw.between(self.active_ns / 4, self.active_ns / 2));
+        for to in (0..self.nodes).filter(|&to| to != from) {
+            if draw.per_mille(300) {
+                let lasts_ns = draw.between(5 * MS, 100 * MS);
+                let what = What::DeadDirection { from, to };
+                self.incidents.push(Incident { at_ns: at_ns - lasts_ns, lasts_ns, what });
+            }
+        }
+        let lasts_ns = draw.between(5 * MS, 300 * MS);
+        if draw.per_mille(500) {
+            let back_after_ns = draw.per_mille(700).then(|| draw.between(MS, 500 * MS));
+            self.incidents.push(Incident { at_ns, lasts_ns, what: What::Gone { node: from, back_after_ns } });
+        } else {
+            self.incidents.push(Incident {
+                at_ns,
+                lasts_ns: 2 * lasts_ns,
+                what: What::Isolated { node: from },
+            });
+            let at_ns = at_ns + lasts_ns;
+            self.incidents.push(Incident { at_ns, lasts_ns: 0, what: What::Forgotten { node: from } });
+        }
+        if draw.per_mille(400) {
+            let (node, crash) = (draw.index(self.nodes), draw.pick(&Crash::ALL));
+            self.crash(node, crash, at_ns + draw.below(2 * lasts_ns));
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
     }

@@ -42,6 +42,12 @@ impl World<'_> {
             this.generation = generation.max(this.generation);
             let actor = this.draw_epoch(generation);
             let shard = &mut this.shards[index];
+            // What it made in this run, at most, is no memory of the time before it was forgotten.
+            let (old, vector) = (shard.engine.actor(), shard.engine.vector());
+            if generation > old.generation() && vector.iter().any(|(actor, _)| actor != old) {
+                let text = "was forgotten, and goes on with what it had before";
+                return self.fail(format!("n{} shard {index} {text}", host + 1));
+            }
             let begun = shard.engine.begin_epoch(now, actor, session);
             (shard.walking, shard.holds_writes, shard.active) = (None, false, true);
             self.reached.epochs_ended += 1;

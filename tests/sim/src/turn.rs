@@ -8,7 +8,7 @@ use crate::oracle::History;
 use crate::plan::Plan;
 use crate::sabotage::Sabotage;
 use crate::world::{Event, World};
-use lattice_crdt::{Dot, SeqRange};
+use lattice_crdt::{ActorId, Dot, SeqRange};
 use lattice_engine::{DropReason, Storage};
 use lattice_segment::{key_hash, shard_of};
 use lattice_wire::{FrameType, MAX_FRAME_BYTES, offsets};
@@ -84,6 +84,9 @@ impl World<'_> {
         let shard_index = usize::from(frame.shard);
         let shard = &mut self.hosts[host].shards[shard_index];
         let syncs = shard.engine.stats().syncs_requested;
+        let actor = ActorId::from_u64(frame.field_u64(offsets::ACTOR));
+        let over = |(node, least)| node == actor.node() && actor.generation() < least;
+        let of_forgotten = shard.engine.forgotten().any(over);
         let mut result = shard.engine.receive(now, &frame.bytes);
         if self.sabotage == Some(Sabotage::Credulity) {
             result = Ok(());
@@ -101,7 +104,6 @@ impl World<'_> {
             shard.replica.may_show(&self.histories[shard_index], upper);
         }
         if shard.engine.stats().syncs_requested > syncs {
-            let actor = lattice_crdt::ActorId::from_u64(frame.field_u64(offsets::ACTOR));
             if frame.field_u64(offsets::LOG_FIRST) > shard.engine.vector().contiguous(actor) + 1 {
                 self.struck.strike(Fault::ShortLog);
             }
@@ -109,6 +111,9 @@ impl World<'_> {
         self.trace.note(self.now_ns, 2, &[host as u64, frame.fingerprint(), u64::from(result.is_ok())]);
         if self.trace.prints() {
             self.say_received(host, frame, &result);
+        }
+        if of_forgotten && result.is_ok() {
+            self.fail(format!("n{} takes a frame of {actor}, which was forgotten", host + 1));
         }
         if frame.genuine && matches!(result, Err(DropReason::Wire(_) | DropReason::Record(_))) {
             self.fail(format!("n{} refused a whole frame: {result:?}", host + 1));

@@ -189,13 +189,11 @@ bugs! {
     ForgottenKeepsState "forgotten-keeps-state" Simulator;
     /// What is missing of a forgotten node is given up without asking: another member has it.
     NobodyIsAsked "nobody-is-asked" Simulator;
-    /// What is missing of a forgotten node is given up after one round of questions: a member that gave it to another, and then
-    /// lost it, has answered, and so has the other, before it came.
-    OneRoundOfQuestions "one-round-of-questions"
-        Test("lattice-engine", "what_a_member_gives_away_and_then_loses_is_not_given_up");
+    /// A member that begins another session does not end the round of questions about a forgotten node: it may have given away,
+    /// and then lost, what another member that has answered is about to learn.
+    RoundOutlivesSession "round-outlives-session" Test("lattice-engine", "a_round_ends_when_a_session_begins");
     /// A member that is in the middle of a sync answers what it has so far: what it is about to learn is given up.
-    AnswersDuringSync "answers-during-sync"
-        Test("lattice-engine", "who_is_in_a_sync_gives_no_answer");
+    AnswersDuringSync "answers-during-sync" Test("lattice-engine", "who_is_in_a_sync_gives_no_answer");
     /// Two hosts with equal vectors and different states take no notice: what a sync showed beyond its C, and whose origin died
     /// before its records came, one of them has and the other never gets.
     DigestsNotCompared "digests-not-compared"

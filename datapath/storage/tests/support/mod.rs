@@ -35,7 +35,7 @@ impl Draw {
     }
 
     pub fn epoch(&mut self) -> ActorId {
-        ActorId::new(NODE, (self.bits() >> 16).max(1))
+        ActorId::new(NODE, (self.bits() >> 24).max(1))
     }
 }
 
