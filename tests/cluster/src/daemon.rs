@@ -96,9 +96,11 @@ impl Daemon {
         self.process.kill()
     }
 
-    /// Stops its processor time (SIGSTOP): to its peers it looks dead, to itself no time passes.
+    /// Stops its processor time (SIGSTOP): to its peers it looks dead, to itself no time passes. All its threads stand still
+    /// when this returns.
     pub fn pause(&self) -> Result<()> {
-        self.process.signal(Signal::STOP)
+        self.process.signal(Signal::STOP)?;
+        self.process.wait_stopped()
     }
 
     /// Lets it go on (SIGCONT).

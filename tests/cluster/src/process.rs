@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open,
+    set_parent_process_death_signal, waitid,
+};
 
 /// How much of a log file is shown at failure.
 const TAIL_BYTES: u64 = 4096;
@@ -88,6 +91,16 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Waits until all its threads have come to a halt after SIGSTOP.
+    pub fn wait_stopped(&self) -> Result<()> {
+        waitid(
+            WaitId::Pid(self.pid()),
+            WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        )
+        .with_context(|| format!("can't wait for {} to stop", self.name))
+        .map(drop)
     }
 
     /// Whether it has not ended yet.
