@@ -7,6 +7,7 @@
 //!   retired: the attachment is over; `applied` stands still, what is above it is of unknown outcome
 //! ```
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use lattice_segment::{AckTerms, Levels, RingProducer, RingWatcher, Submission, SubmitError};
@@ -34,6 +35,8 @@ pub(crate) struct Lane {
     marked: u64,
     marked_for_disk: u64,
     marked_for_peers: u64,
+    /// Marks that may not have been taken yet: they count as submissions, but are no writes.
+    marks: VecDeque<u64>,
     /// Threads that sleep until the daemon tells something.
     sleepers: usize,
     /// Coarse time of the last look at the daemon's life signs.
@@ -67,6 +70,7 @@ impl Lane {
             marked: 0,
             marked_for_disk: 0,
             marked_for_peers: 0,
+            marks: VecDeque::new(),
             sleepers: 0,
             looked_ns: 0,
         }
@@ -120,6 +124,10 @@ impl Lane {
             return;
         }
         if let Ok(mark) = self.submit(&Submission::mark(disk, peers)) {
+            let applied = self.producer.applied();
+            // What is left has its place in the ring, which bounds it.
+            self.marks.retain(|mark| *mark > applied);
+            self.marks.push_back(mark);
             self.marked = mark;
             self.marked_for_disk = if disk { mark } else { self.marked_for_disk };
             self.marked_for_peers = if peers { mark } else { self.marked_for_peers };
@@ -192,10 +200,11 @@ impl Lane {
         self.collect_refusals();
         self.retired = true;
         self.wakeup = None;
+        let marks = self.marks.iter().filter(|mark| **mark > applied).count() as u64;
         Remains {
             applied,
             refusals: std::mem::take(&mut self.refusals),
-            unacknowledged: self.submitted - applied,
+            unacknowledged: self.submitted - applied - marks,
             submitted: self.submitted,
             levels: self.producer.levels(),
             terms: self.producer.terms(),
@@ -218,6 +227,23 @@ impl Lane {
 mod tests {
     use super::*;
     use lattice_segment::{RingConfig, SubmitOp, Target, Verdict, codes, create_rings};
+
+    #[test]
+    fn a_mark_that_was_not_taken_is_no_write_of_unknown_outcome() {
+        let config = RingConfig { submission_slots: 32, completion_slots: 32 };
+        let (rings, mut consumers) = create_rings(1, config).unwrap();
+        let mut lane = Lane::new(RingProducer::map(&rings).unwrap().remove(0), None);
+        let target = Target::Key(b"k");
+        let addition = Submission { op: SubmitOp::CounterAdd, kind: 1, target, amount: 1, data: &[] };
+        let first = lane.submit(&addition).unwrap();
+        lane.mark_after(first, Ack::All);
+        consumers[0].poll(32, &mut |_| Verdict::Applied).unwrap();
+        consumers[0].complete();
+        lane.mark_after(first, Ack::Durable);
+        let second = lane.submit(&addition).unwrap();
+        lane.mark_after(second, Ack::All);
+        assert_eq!((lane.retire().unacknowledged, lane.marks.len()), (1, 2));
+    }
 
     #[test]
     fn a_write_of_unknown_outcome_is_not_reported_as_refused_too() {

@@ -300,7 +300,6 @@ impl Server {
                 let Some(found) = found else { return Verdict::Refused(codes::STALE_CELL) };
                 &buffer[..found.key_len]
             }
-            Target::Nothing => return Verdict::Applied,
         };
         let hash = key_hash(key);
         assert_eq!(usize::from(worker_of(shard_of(hash, SHARDS), self.writers.len() as u16)), worker);

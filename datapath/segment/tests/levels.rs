@@ -40,7 +40,8 @@ fn a_mark_comes_out_as_it_went_in_and_counts_as_a_submission() {
     }
     let mut taken = Vec::new();
     let polled = consumer.poll(64, &mut |submission| {
-        assert_eq!((submission.op, submission.target), (SubmitOp::Mark, Target::Nothing));
+        let nothing = Target::Cell { cell: 0, generation: 0 };
+        assert_eq!((submission.op, submission.kind, submission.target), (SubmitOp::Mark, 0, nothing));
         taken.push((submission.amount & 1 != 0, submission.amount & 2 != 0));
         Verdict::Applied
     });

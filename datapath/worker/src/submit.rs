@@ -87,14 +87,13 @@ impl Executor<'_> {
         match submission.target {
             Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
             Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
-            Target::Nothing => Outcome::Marked(Mark::of(submission)),
         }
     }
 
     /// To the key of a cell: by the place where the engine keeps it, if that is still right.
     fn apply_to_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
         let Some((kind, hash)) = self.publisher.identify(cell, generation) else {
-            return Outcome::Refused(codes::STALE_CELL);
+            return of_no_cell(submission);
         };
         let Some((kind, op)) = operation(submission, kind) else {
             return Outcome::Refused(codes::NOT_SUPPORTED);
@@ -134,6 +133,15 @@ impl Executor<'_> {
             return Outcome::Fault(ClientFault::OtherWorker { shard });
         };
         outcome(engine.apply(self.now, kind, key, op))
+    }
+}
+
+/// What names no cell that there is: a mark, which has none, or a stale handle.
+#[cold]
+fn of_no_cell(submission: &Submission<'_>) -> Outcome {
+    match submission.op {
+        SubmitOp::Mark => Outcome::Marked(Mark::of(submission)),
+        _ => Outcome::Refused(codes::STALE_CELL),
     }
 }
 

@@ -3,7 +3,7 @@
 mod rig;
 
 use lattice_segment::{AckTerms, Submission, Watermark};
-use lattice_worker::Turn;
+use lattice_worker::{ClientFault, Event, Turn};
 use rig::{Client, Cluster, Plan};
 
 fn three_nodes() -> Plan {
@@ -163,4 +163,37 @@ fn who_waits_for_peers_does_not_wait_for_their_convenience() {
         let tickets = mark(&mut client);
         assert!(cluster.turn_until(5, |_| reached(&client, Watermark::All, &tickets)));
     }
+}
+
+/// After a new epoch nobody can tell where earlier writes are: who asks about them is let go, and who comes then is served.
+#[test]
+fn who_asks_about_an_epoch_that_is_over_is_let_go() {
+    let mut cluster = Cluster::new(&three_nodes());
+    let (mut asks, mut quiet) = (cluster.nodes[0].attach(64), cluster.nodes[0].attach(64));
+    assert!(cluster.turn_until(2000, |cluster| cluster.converged()));
+    for client in [&mut asks, &mut quiet] {
+        client.add(b"k", 1).unwrap();
+    }
+    cluster.turns(300);
+    for shard in 0..4 {
+        let actor = lattice_crdt::ActorId::new(1, 0xF000);
+        let command = lattice_worker::Command::BeginEpoch { shard, actor, session: 0x7777 };
+        cluster.nodes[0].commands[0].try_send(command).unwrap();
+    }
+    let tickets = {
+        cluster.turns(3);
+        mark(&mut asks)
+    };
+    cluster.turns(300);
+    assert!(!reached(&asks, Watermark::Merged(1), &tickets));
+    match cluster.nodes[0].events.try_recv().unwrap() {
+        Event::ClientFault { id, why: ClientFault::EpochOver, .. } => assert_eq!(id, asks.id),
+        other => panic!("{other:?}"),
+    }
+    assert!(cluster.nodes[0].events.try_recv().is_err(), "who does not ask stays");
+    let mut next = cluster.nodes[0].attach(64);
+    next.add(b"k", 1).unwrap();
+    let tickets = mark(&mut next);
+    assert!(cluster.turn_until(20_000, |_| reached(&next, Watermark::All, &tickets)));
+    assert_eq!(cluster.nodes[2].counter(b"k"), Some(3));
 }

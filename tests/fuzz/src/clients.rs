@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use lattice_crdt::{ActorId, Kind};
 use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, Storage};
 use lattice_port::memory::{MemoryNode, network};
-use lattice_segment::ring::layout::{RING_HEADER_BYTES, SUBMISSION_TAIL};
+use lattice_segment::ring::layout::{LINES_WORDS, RING_HEADER_BYTES, SUBMISSION_TAIL};
 use lattice_segment::{
     Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitOp, Target,
     create_rings, key_hash, shard_of,
@@ -223,8 +223,13 @@ impl Stage {
     /// The hostile client uses its library.
     fn submit(&mut self, input: &mut Input<'_>) {
         const DATA: [u8; 1024] = [3; 1024];
-        let op = SubmitOp::from_number(1 + input.u8() % 7).expect("an operation");
+        let op = SubmitOp::from_number(1 + input.u8() % 8).expect("an operation");
         let (kind, amount) = (1 + input.u8() % 6, input.number() as i64);
+        if op == SubmitOp::Mark {
+            let ring = input.below(self.hostile.rings.len());
+            let _ = self.hostile.rings[ring].submit(&Submission::mark(kind % 2 == 0, amount % 2 == 0));
+            return;
+        }
         let target = match input.below(3) {
             0 => Target::Cell { cell: input.u8().into(), generation: 0x9ABC_DEF0 },
             1 => Target::Cell { cell: input.u32(), generation: input.u32() },
@@ -240,8 +245,8 @@ impl Stage {
         let len = self.hostile.memory.metadata().expect("a length").len();
         // The lines of the first worker's ring, its slots, or anywhere.
         let at = match input.below(4) {
-            0 => 4096 + u64::from(input.u8() % 32) * 8,
-            1 | 2 => 4096 + 256 + u64::from(input.u16() % (SLOTS as u16 * 8)) * 8,
+            0 => 4096 + input.below(LINES_WORDS) as u64 * 8,
+            1 | 2 => 4096 + LINES_WORDS as u64 * 8 + u64::from(input.u16() % (SLOTS as u16 * 8)) * 8,
             _ => u64::from(input.u16()) % (len / 8) * 8,
         };
         match input.below(3) {

@@ -56,14 +56,14 @@ fn part(words: &[AtomicU64]) -> RingPart<'_> {
 fn slots_of(submission: &Submission<'_>) -> u64 {
     let key_len = match submission.target {
         Target::Key(key) => key.len(),
-        Target::Cell { .. } | Target::Nothing => 0,
+        Target::Cell { .. } => 0,
     };
     let words = SUBMISSION_HEADER_WORDS + key_len.div_ceil(8) + submission.data.len().div_ceil(8);
     words.div_ceil(SLOT_WORDS) as u64
 }
 
 fn check_submission(submission: &Submission<'_>) {
-    if submission.target == Target::Nothing {
+    if submission.kind == 0 {
         let bits = submission.amount as u64;
         assert_eq!(*submission, Submission::mark(bits & MARK_DISK != 0, bits & MARK_PEERS != 0));
         return;

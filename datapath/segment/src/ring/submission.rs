@@ -46,7 +46,6 @@ pub fn push(
         Target::Key(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => return Err(SubmitError::BadKey),
         Target::Key(key) => (key, 0),
         Target::Cell { cell, generation } => (&[][..], u64::from(cell) | u64::from(generation) << 32),
-        Target::Nothing => (&[][..], 0),
     };
     if submission.data.len() > MAX_REGISTER_BYTES {
         return Err(SubmitError::TooLarge);
