@@ -20,6 +20,8 @@ pub(crate) struct Follower {
     count: usize,
     /// Shards of the oldest cut that have been found reached.
     found: usize,
+    /// Number of the newest cut that it was sent to; 0: none.
+    newest: u64,
 }
 
 impl Follower {
@@ -32,6 +34,7 @@ impl Follower {
             first: 0,
             count: 0,
             found: 0,
+            newest: 0,
         }
     }
 
@@ -44,8 +47,14 @@ impl Follower {
         self.last.get(self.shards + column).copied().unwrap_or(0)
     }
 
+    /// The number of the newest cut that it was sent to, since it was last cleared.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Sends it on to a cut, which is not before any that it was sent to.
-    pub(crate) fn push(&mut self, cut: &[u64]) {
+    pub(crate) fn push(&mut self, cut: &[u64], number: u64) {
+        self.newest = number;
         self.count = (self.count + 1).min(UNDER_WAY);
         let newest = (self.first + self.count - 1) % UNDER_WAY;
         if let Some(place) = self.under_way.get_mut(newest) {
@@ -100,7 +109,7 @@ impl Follower {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.last.fill(0);
-        (self.count, self.found) = (0, 0);
+        (self.count, self.found, self.newest) = (0, 0, 0);
     }
 
     /// The column is another client's from here on.

@@ -68,6 +68,12 @@ struct Asker {
     settled: bool,
 }
 
+impl Asker {
+    fn waits(&self) -> bool {
+        self.asked > 0 && !self.settled
+    }
+}
+
 /// See the module's documentation.
 pub(crate) struct Acks {
     askers: Box<[Asker]>,
@@ -76,8 +82,10 @@ pub(crate) struct Acks {
     durable_on: Vec<Follower>,
     /// Whose seqs the cuts speak of.
     actors: Box<[ActorId]>,
-    /// Scratch: the cut that is being made, and values of followers side by side.
+    /// The last cut, and how many there were.
     cut: Box<[u64]>,
+    cuts: u64,
+    /// Scratch: values of followers side by side.
     values: Vec<u64>,
     /// Some follower has a cut under way.
     pending: bool,
@@ -126,6 +134,7 @@ impl Acks {
             durable_on: (0..now.slots()).map(|_| follower()).collect(),
             actors: (0..now.shards()).map(|shard| now.actor(shard)).collect(),
             cut: vec![0; now.shards() + clients].into(),
+            cuts: 0,
             values: Vec::with_capacity(now.slots()),
             pending: false,
             fresh: false,
@@ -139,6 +148,9 @@ impl Acks {
         self.askers[free] = Asker { used: true, settled: true, ..Asker::default() };
         for follower in self.followers() {
             follower.clear_column(free);
+        }
+        if let Some(ticket) = self.cut.get_mut(now.shards() + free) {
+            *ticket = 0;
         }
         Some(Column(free))
     }
@@ -164,11 +176,6 @@ impl Acks {
     /// Makes a cut after a commit: `taken` says how many submissions each client has had taken, and whether it marked.
     pub(crate) fn cut(&mut self, now: &impl Whereabouts, taken: impl Iterator<Item = (Column, u64, bool)>) {
         self.look_at_epochs(now);
-        while self.merged.len() < now.slots() {
-            let follower = || Follower::new(now.shards(), self.askers.len());
-            self.merged.push(follower());
-            self.durable_on.push(follower());
-        }
         self.cut.fill(0);
         let (seqs, tickets) = self.cut.split_at_mut(now.shards());
         for (shard, seq) in seqs.iter_mut().enumerate() {
@@ -184,10 +191,7 @@ impl Acks {
                 (asker.asked, asker.settled) = (count, false);
             }
         }
-        let Self { cut, disk, merged, durable_on, .. } = self;
-        for follower in std::iter::once(disk).chain(merged).chain(durable_on) {
-            follower.push(cut);
-        }
+        self.cuts += 1;
         (self.pending, self.fresh) = (true, true);
     }
 
@@ -202,9 +206,31 @@ impl Acks {
         self.disk.is_under_way()
     }
 
+    /// Sends every follower that there is on to the last cut: also one that has come, or come back, since.
+    fn send_on(&mut self, now: &impl Whereabouts) {
+        while self.merged.len() < now.slots() {
+            let follower = || Follower::new(now.shards(), self.askers.len());
+            self.merged.push(follower());
+            self.durable_on.push(follower());
+        }
+        let Self { cut, cuts, disk, merged, durable_on, .. } = self;
+        let send = |follower: &mut Follower, is_there: bool| {
+            if follower.newest() < *cuts && is_there {
+                follower.push(cut, *cuts);
+            }
+        };
+        send(disk, now.durable(0).is_some());
+        for (slot, (merged, durable_on)) in merged.iter_mut().zip(durable_on).enumerate() {
+            let is_there = now.merged_by(0, slot).is_some();
+            send(merged, is_there);
+            send(durable_on, is_there);
+        }
+    }
+
     /// Moves every follower on as far as it has got. True if there is something to tell.
     pub(crate) fn advance(&mut self, now: &impl Whereabouts) -> bool {
         self.look_at_epochs(now);
+        self.send_on(now);
         let mut moved = self.disk.advance(|shard| now.durable(shard));
         for (slot, follower) in self.merged.iter_mut().enumerate() {
             moved |= follower.advance(|shard| now.merged_by(shard, slot));
@@ -216,8 +242,9 @@ impl Acks {
         if moved {
             self.look_back(now);
         }
-        let pending = self.followers().any(|follower| follower.is_under_way());
-        self.pending = pending;
+        let is_under_way = self.followers().any(|follower| follower.is_under_way());
+        // Also for a member that comes later: whoever waits for all waits for it too.
+        self.pending = is_under_way || self.askers.iter().any(Asker::waits);
         moved
     }
 
@@ -233,7 +260,7 @@ impl Acks {
 
     /// Whether a client has asked and not everything that it asked about is known to be everywhere.
     pub(crate) fn is_waiting(&self, column: Column) -> bool {
-        self.askers.get(column.0).is_some_and(|asker| asker.asked > 0 && !asker.settled)
+        self.askers.get(column.0).is_some_and(Asker::waits)
     }
 
     /// Whether a client asks about writes of which nothing can be told any more.
@@ -282,6 +309,7 @@ impl Acks {
         for follower in self.followers() {
             follower.clear();
         }
+        self.cut.fill(0);
         // Those who wait are to be let go.
         (self.pending, self.fresh) = (true, true);
     }

@@ -238,6 +238,8 @@ proptest! {
             prop_assert_eq!((&merged[..PEERS], &durable_on[..PEERS]), (&[all; PEERS][..], &[all; PEERS][..]));
             prop_assert_eq!((merged[PEERS], durable_on[PEERS]), (0, 0));
         }
+        // One more look finds that nobody waits.
+        rig.tell();
         prop_assert!(!rig.acks.is_pending());
     }
 }
@@ -302,6 +304,36 @@ fn who_is_forgotten_is_not_waited_for() {
 }
 
 #[test]
+fn a_member_that_comes_while_somebody_waits_for_all_is_waited_for_too() {
+    let mut rig = Rig::new(false);
+    rig.world.merged[2] = None;
+    rig.submit(0, 2);
+    rig.mark(0);
+    rig.tell();
+    rig.world.merged[0] = Some(rig.world.last_seq);
+    rig.world.merged[2] = Some([0; SHARDS]);
+    rig.tell();
+    rig.world.merged[1] = Some(rig.world.last_seq);
+    rig.tell();
+    assert_eq!(
+        (rig.writers[0].told.majority, rig.writers[0].told.all),
+        (1, 0),
+        "the one that came has nothing yet"
+    );
+    rig.world.merged[2] = Some(rig.world.last_seq);
+    rig.tell();
+    assert_eq!(rig.writers[0].told.all, 1, "without another mark");
+    // One that was gone and is back is a member like any other.
+    rig.submit(0, 0);
+    rig.mark(0);
+    rig.world.merged[1] = None;
+    rig.tell();
+    rig.world.merged = [Some(rig.world.last_seq); PEERS];
+    rig.tell();
+    assert_eq!(rig.writers[0].told.all, 2);
+}
+
+#[test]
 fn alone_a_node_is_its_own_majority() {
     let mut rig = Rig::new(false);
     rig.world.merged = [None; PEERS];
@@ -310,6 +342,7 @@ fn alone_a_node_is_its_own_majority() {
     rig.tell();
     let told = rig.writers[1].told;
     assert_eq!((told.majority, told.all, told.merged[0]), (1, 1, 0));
+    rig.tell();
     assert!(!rig.acks.is_pending() && !rig.acks.is_waiting(rig.columns[1]));
 }
 
