@@ -149,7 +149,7 @@ fn quoted(text: &str) -> String {
 
 /// A configuration as a file with every key.
 fn written(config: &Config) -> String {
-    let Config { cluster, node, network, workers, paths, storage, limits, timers, peers } = config;
+    let Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, peers } = config;
     let port = match network.port {
         PortChoice::Auto => "auto",
         PortChoice::Xdp => "xdp",
@@ -194,6 +194,9 @@ fn written(config: &Config) -> String {
     let data = quoted(storage.directory.to_str().expect("a path out of a text"));
     section!(storage: sync_interval_ms snapshot_interval_s);
     out.push_str(&format!("mode = {mode:?}\nsync = {sync:?}\ndirectory = {data}\n"));
+    if let Some(listen) = metrics.listen {
+        out.push_str(&format!("[metrics]\nlisten = \"{listen}\"\n"));
+    }
     section!(limits: max_keys log_bytes log_records max_actors max_ranges_per_actor max_pre_removed
         max_window_frames max_burst_ops segment_cells_per_worker segment_extent_bytes_per_worker
         change_ring_entries submission_slots completion_slots max_clients umem_frames_per_worker);
