@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use lattice_members::MemberView;
 use serde::{Deserialize, Serialize};
 
 use crate::health;
@@ -216,6 +217,9 @@ pub struct Peer {
     /// Ethernet address of the next hop (AF_XDP only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next_hop: Option<String>,
+    /// What membership knows of it; absent where peers are listed in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member: Option<MemberView>,
 }
 
 /// One attached client, as SO_PEERCRED told.

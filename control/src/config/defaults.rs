@@ -22,6 +22,9 @@ pub(super) const SHARDS: u16 = 4;
 /// `network.base_port`.
 pub(super) const BASE_PORT: u16 = 7400;
 
+/// `network.control_port`.
+pub(super) const CONTROL_PORT: u16 = 7390;
+
 /// `node.name` of a node that was given none.
 pub(super) fn node_name(id: u16) -> String {
     format!("node-{id}")
@@ -97,13 +100,14 @@ impl Config {
     #[must_use]
     pub fn dev(directory: PathBuf, base_port: u16) -> Self {
         Self {
-            cluster: Cluster { name: "dev".to_owned(), shards: SHARDS },
+            cluster: Cluster { name: "dev".to_owned(), shards: SHARDS, seeds: Vec::new() },
             node: Node { id: 1, name: "dev".to_owned() },
             network: Network {
                 address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 interface: None,
                 base_port,
                 port: PortChoice::Udp,
+                control_port: CONTROL_PORT,
             },
             workers: Workers { cores: vec![0], idle: Idle::Sleep },
             // What is tried out is not kept.
@@ -119,6 +123,7 @@ impl Config {
                 ..Limits::default()
             },
             timers: Timers::default(),
+            security: None,
             peers: Vec::new(),
         }
     }

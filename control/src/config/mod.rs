@@ -21,8 +21,8 @@ mod validate;
 
 pub use report::{ConfigErrors, Problem};
 pub use schema::{
-    Cluster, Config, Idle, Limits, MAX_PEERS, Metrics, Network, Node, Paths, Peer, PortChoice, Storage,
-    StorageMode, SyncChoice, Timers, Workers,
+    Cluster, Config, Idle, Limits, MAX_PEERS, Metrics, Network, Node, Paths, Peer, PortChoice, Security,
+    Storage, StorageMode, SyncChoice, Timers, Workers,
 };
 
 use std::fs::File;

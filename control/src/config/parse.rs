@@ -1,6 +1,6 @@
 //! From the text to a [`Config`]: which keys there are, and what each may hold by itself.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use toml::de::DeTable;
@@ -9,8 +9,8 @@ use super::defaults;
 use super::reader::Section;
 use super::report::Report;
 use super::schema::{
-    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, Peer, PortChoice, Storage, StorageMode,
-    SyncChoice, Timers, Workers,
+    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, Peer, PortChoice, Security, Storage,
+    StorageMode, SyncChoice, Timers, Workers,
 };
 
 /// Largest node id; the one above it means "any node" in a frame.
@@ -19,6 +19,11 @@ const MAX_NODE_ID: u64 = 65_534;
 const MAX_CORE: u64 = 1023;
 /// An hour: beyond it a timer is a mistake.
 const MAX_TIMER_MS: u64 = 3_600_000;
+
+/// Seeds that may be named.
+const MAX_SEEDS: usize = 32;
+/// Stands for the port of a seed that was given none, until this node's own is known: no seed may have it.
+const OWN_CONTROL_PORT: u16 = 0;
 
 const NAME_RULE: &str = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
 const NODE_ID_RULE: &str = "an integer from 1 to 65534, different on every node";
@@ -38,27 +43,26 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
         report.problem(line, "", format!("not TOML: {}", error.message().trim()), "see https://toml.io");
     }
     let mut root = Section::new("", Some(document.get_ref()), 1, report);
-    let cluster = cluster(root.section("cluster"));
+    let mut cluster = cluster(root.section("cluster"));
     let node = node(root.section("node"));
     let network = network(root.section("network"));
+    seeds_at(&mut cluster.seeds, network.control_port);
     let workers = workers(root.section("workers"));
     let paths = paths(root.section("paths"), &node.name);
     let storage = storage(root.section("storage"), &node.name);
     let metrics = metrics(root.section("metrics"));
     let limits = limits(root.section("limits"));
     let timers = timers(root.section("timers"));
+    let security = security(root.section("security"));
     let mut peers = Vec::new();
     root.tables("peers", |section| peers.extend(peer(section)));
     root.finish();
-    Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, peers }
+    Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, security, peers }
 }
 
 /// A name that is also a file name.
 fn name(text: &str) -> Option<String> {
-    let ok = (1..=63).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    ok.then(|| text.to_owned())
+    lattice_members::pki::is_name(text).then(|| text.to_owned())
 }
 
 fn cluster(mut section: Section<'_, '_>) -> Cluster {
@@ -72,8 +76,28 @@ fn cluster(mut section: Section<'_, '_>) -> Cluster {
         .power_of_two("shards", 1..=max_shards)
         .and_then(|shards| u16::try_from(shards).ok())
         .unwrap_or(defaults::SHARDS);
+    let seeds = section.addresses("seeds", OWN_CONTROL_PORT, MAX_SEEDS).unwrap_or_default();
     section.finish();
-    Cluster { name, shards }
+    Cluster { name, shards, seeds }
+}
+
+/// Seeds without a port have the one that this node uses itself.
+fn seeds_at(seeds: &mut [SocketAddr], control_port: u16) {
+    for seed in seeds.iter_mut().filter(|seed| seed.port() == OWN_CONTROL_PORT) {
+        seed.set_port(control_port);
+    }
+}
+
+fn security(mut section: Section<'_, '_>) -> Option<Security> {
+    let expected = "an absolute path: the directory that `latticectl cluster` made for this node";
+    let read = |section: &mut Section<'_, '_>| {
+        section
+            .string("directory", expected, |text| Some(PathBuf::from(text)).filter(|path| path.is_absolute()))
+    };
+    let directory =
+        if section.is_present() { section.required("directory", expected, read) } else { read(&mut section) };
+    section.finish();
+    directory.map(|directory| Security { directory })
 }
 
 fn node_id(section: &mut Section<'_, '_>) -> Option<u16> {
@@ -112,8 +136,12 @@ fn network(mut section: Section<'_, '_>) -> Network {
         ("udp", PortChoice::Udp),
     ];
     let port = section.choice("port", &choices).unwrap_or(PortChoice::Auto);
+    let control_port = section
+        .integer("control_port", 1..=65_535)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(defaults::CONTROL_PORT);
     section.finish();
-    Network { address, interface, base_port, port }
+    Network { address, interface, base_port, port, control_port }
 }
 
 fn workers(mut section: Section<'_, '_>) -> Workers {

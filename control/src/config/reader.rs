@@ -1,6 +1,6 @@
 //! Reads one table of the document, key by key: types and ranges are checked here, and what nobody asked for is an error.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use serde_spanned::Spanned;
@@ -121,6 +121,47 @@ impl<'a, 'r> Section<'a, 'r> {
     /// An IP address that a host can have and that means the same on every other.
     pub(super) fn address(&mut self, key: &'static str, expected: &str) -> Option<IpAddr> {
         self.string(key, expected, |text| text.parse().ok().filter(is_reachable))
+    }
+
+    /// Whether the section is in the file.
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// A list of addresses of hosts, each with a port or without; at most `max`.
+    pub(super) fn addresses(
+        &mut self,
+        key: &'static str,
+        default_port: u16,
+        max: usize,
+    ) -> Option<Vec<SocketAddr>> {
+        let (value, line) = self.value(key)?;
+        let expected = format!(
+            "a list of at most {max} addresses of hosts, each with a port or without, such as [\"10.77.0.1\", \"[fd00::2]:7390\"]"
+        );
+        let address = |text: &str| {
+            let bare = text.parse().ok().map(|address| SocketAddr::new(address, default_port));
+            let with_port = || text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+            bare.or_else(with_port).filter(|address| is_reachable(&address.ip()))
+        };
+        let items = value.as_array().map(|items| {
+            items.iter().map(|item| item.get_ref().as_str().and_then(address)).collect::<Option<Vec<_>>>()
+        });
+        match items {
+            Some(Some(addresses)) if addresses.len() <= max => Some(addresses),
+            Some(None) => {
+                self.wrong(key, line, "holds an item that is no address".to_owned(), &expected);
+                None
+            }
+            Some(Some(addresses)) => {
+                self.wrong(key, line, format!("is a list of {}", addresses.len()), &expected);
+                None
+            }
+            None => {
+                self.wrong(key, line, describe(value), &expected);
+                None
+            }
+        }
     }
 
     /// A list of integers within a range, at least one and at most `max`.

@@ -28,7 +28,9 @@ pub struct Config {
     pub limits: Limits,
     /// `[timers]`.
     pub timers: Timers,
-    /// `[[peers]]`: every other node. A peer's index here is its slot in workers and ports.
+    /// `[security]`: with it members find each other by `cluster.seeds`; without it they are listed.
+    pub security: Option<Security>,
+    /// `[[peers]]`: every other node, where there is no `[security]`. A peer's index here is its slot in workers and ports.
     pub peers: Vec<Peer>,
 }
 
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub name: String,
     /// Parts of the keyspace, a power of two up to 64.
     pub shards: u16,
+    /// Where to ask for the other members; one that answers is enough. This node itself may be among them.
+    pub seeds: Vec<SocketAddr>,
 }
 
 /// `[node]`.
@@ -74,6 +78,15 @@ pub struct Network {
     pub base_port: u16,
     /// How frames are moved.
     pub port: PortChoice,
+    /// UDP port of the sessions between daemons.
+    pub control_port: u16,
+}
+
+/// `[security]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// Holds `node.pem` and `ca.pem`, as `latticectl cluster` makes them.
+    pub directory: PathBuf,
 }
 
 /// What a worker does when a turn of its loop found nothing to do.

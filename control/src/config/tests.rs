@@ -77,6 +77,39 @@ fn storage_is_on_disk_unless_it_is_said_otherwise() {
 }
 
 #[test]
+fn members_are_found_by_seeds_where_they_can_prove_who_they_are() {
+    let text = MINIMAL.replace("\"demo\"", "\"demo\"\nseeds = [\"10.77.0.1\", \"10.77.0.2:99\"]");
+    let text = text + "control_port = 7000\n[security]\ndirectory = \"/etc/latticed/a\"\n";
+    let config = Config::parse(&text, "seeds").expect("valid");
+    let seeds: Vec<_> = config.cluster.seeds.iter().map(ToString::to_string).collect();
+    assert_eq!(seeds, ["10.77.0.1:7000", "10.77.0.2:99"]);
+    let directory = config.security.as_ref().map(|security| security.directory.display().to_string());
+    assert_eq!(directory.as_deref(), Some("/etc/latticed/a"));
+
+    assert_problem(
+        &text.replace("[security]\ndirectory = \"/etc/latticed/a\"\n", ""),
+        "3: cluster.seeds: names seeds",
+    );
+    let told = problems(&text.replace("directory =", "directroy ="));
+    assert!(told[0].starts_with("9: security.directory: is missing; expected an absolute path"), "{told:?}");
+    assert_problem(
+        &text.replace("/etc", "etc"),
+        "10: security.directory: is \"etc/latticed/a\"; expected an absolute",
+    );
+    assert_problem(&text.replace("7000", "7403"), "8: network.control_port: is 7403, which is a shard's");
+    assert_problem(
+        &text.replace("10.77.0.2:99", "[fd00::1]:99"),
+        "3: cluster.seeds: names [fd00::1]:99, but",
+    );
+    for seed in ["host-b", "10.77.0.2:0", "0.0.0.0", "10.77.0.2:70000"] {
+        let text = text.replace("10.77.0.2:99", seed);
+        assert_problem(&text, "3: cluster.seeds: holds an item that is no address; expected");
+    }
+    let peer = format!("{text}[[peers]]\nid = 2\naddress = \"10.77.0.2\"\n");
+    assert_problem(&peer, "11: peers: are listed, but with [security]");
+}
+
+#[test]
 fn the_cluster_tag_is_of_the_name() {
     let config = Config::parse(MINIMAL, "minimal").expect("valid");
     let hash = xxhash_rust::xxh64::xxh64(b"demo", 0);

@@ -18,6 +18,43 @@ pub(super) fn validate(config: &Config, report: &mut Report) {
     limits(config, report);
     timers(config, report);
     peers(config, report);
+    members(config, report);
+}
+
+fn members(config: &Config, report: &mut Report) {
+    let Some(_) = &config.security else {
+        if !config.cluster.seeds.is_empty() {
+            report.problem_at(
+                "cluster.seeds",
+                "names seeds, but there is no [security], so nobody could prove who it is",
+                "expected [security] with the directory that `latticectl cluster` made for this node",
+            );
+        }
+        return;
+    };
+    if !config.peers.is_empty() {
+        report.problem_at(
+            "peers",
+            "are listed, but with [security] members find each other",
+            "expected cluster.seeds with the addresses of one or more of them instead",
+        );
+    }
+    let (base, control) = (config.network.base_port, config.network.control_port);
+    if (base..=config.udp_port(config.cluster.shards.saturating_sub(1))).contains(&control) {
+        report.problem_at(
+            "network.control_port",
+            format!("is {control}, which is a shard's"),
+            format!("expected another than {base} to {}", config.udp_port(config.cluster.shards - 1)),
+        );
+    }
+    let own = config.network.address;
+    if let Some(seed) = config.cluster.seeds.iter().find(|seed| family(seed.ip()) != family(own)) {
+        report.problem_at(
+            "cluster.seeds",
+            format!("names {seed}, but this node's network.address is {own}"),
+            format!("expected {} addresses like its own", family(own)),
+        );
+    }
 }
 
 fn ports(config: &Config, report: &mut Report) {

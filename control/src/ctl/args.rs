@@ -63,6 +63,8 @@ pub(super) enum Wins {
 pub(super) enum Verb {
     /// Show the node: port, peers, shards, clients, counters, and what is wrong.
     Status,
+    /// Show the other nodes: who they are, whether they live and since when, how far they are, where.
+    Peers,
     /// Tell whether this node and all its peers hold the same; exit with 1 if not.
     Converged {
         /// Seconds to wait for it.

@@ -59,6 +59,7 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
     let done = |result: Result<(), CtlError>| result.map(|()| Outcome::Yes);
     match &cli.verb {
         Verb::Status => done(report::status(&place, &output)),
+        Verb::Peers => done(report::peers(&place, &output)),
         Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
         Verb::Snapshot { timeout } => done(report::snapshot(&place, *timeout, &output)),
         // Above: it needs no daemon.

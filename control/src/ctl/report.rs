@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use lattice_members::swim::State;
 use serde_json::json;
 
 use super::Outcome;
@@ -19,6 +20,17 @@ const CONVERGED_POLL: Duration = Duration::from_millis(20);
 pub(super) fn status(place: &Place, output: &Output) -> Result<(), CtlError> {
     let status: Status = Admin::connect(place)?.ask(Request::Status)?;
     output.datum(|| json!(status), || screen(&status))
+}
+
+/// `peers`.
+pub(super) fn peers(place: &Place, output: &Output) -> Result<(), CtlError> {
+    let status: Status = Admin::connect(place)?.ask(Request::Status)?;
+    let datum = || json!(status.peers);
+    output.datum(datum, || {
+        let mut text = String::new();
+        members(&mut text, &status);
+        text
+    })
 }
 
 /// `converged`: waits at most `timeout` for it.
@@ -105,7 +117,7 @@ fn screen(status: &Status) -> String {
     for (worker, describe) in status.port_describe.iter().enumerate() {
         let _ = writeln!(text, "worker {worker}: {describe}");
     }
-    peers(&mut text, status);
+    lanes(&mut text, status);
     let _ =
         writeln!(text, "shard  worker  keys      last seq    unpublished  state digest      vector digest");
     for shard in &status.shards {
@@ -158,7 +170,43 @@ fn kept(text: &mut String, status: &Status) {
     }
 }
 
-fn peers(text: &mut String, status: &Status) {
+/// What membership says of the peers, beside what the workers say of their lanes.
+fn members(text: &mut String, status: &Status) {
+    if status.peers.is_empty() {
+        let _ = writeln!(text, "no peers: a cluster of one");
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "peer   name                 address          state    for        session    rtt µs    frames"
+    );
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    for peer in &status.peers {
+        let member = peer.member.as_ref();
+        let state = member.map_or("listed", |member| match member.state {
+            State::Alive => "alive",
+            State::Suspect => "suspect",
+            State::Dead => "dead",
+        });
+        let since = |ms| now_ms.saturating_sub(Duration::from_millis(ms)).as_secs();
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let session = member.map_or("none", |member| if member.connected { "yes" } else { "none" });
+        let _ = writeln!(
+            text,
+            "{:<6} {:<20} {:<16} {:<8} {:<10} {:<10} {:<9} {}",
+            peer.node,
+            member.map_or("-", |member| member.name.as_str()),
+            peer.address,
+            state,
+            format!("{} s", number(member.map(|member| since(member.since_ms)))),
+            session,
+            number(member.and_then(|member| member.rtt_us)),
+            peer_state(peer)
+        );
+    }
+}
+
+fn lanes(text: &mut String, status: &Status) {
     if status.peers.is_empty() {
         let _ = writeln!(text, "no peers: a cluster of one");
         return;

@@ -75,6 +75,9 @@ pub enum StartError {
         /// What was wrong.
         reason: String,
     },
+    /// This node can't take part in the cluster.
+    #[error("{0}; see [security] in the configuration, and `latticectl cluster`")]
+    Members(lattice_members::MembersError),
     /// The admin socket could not be made.
     #[error("can't listen on {}: {source}", .path.display())]
     Socket {

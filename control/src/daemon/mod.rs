@@ -9,8 +9,8 @@
 //! ```
 //!
 //! One thread with a current-thread runtime does everything here: the admin socket and the clients' attachments
-//! (`admin`, `attach`), the peers' next hops (`neighbours`), the workers' events (`events`), what storage has to say
-//! (`storage`), the status. Nothing of it is
+//! (`admin`, `attach`), who the peers are (`membership`, `roster`) and their next hops (`neighbours`), the workers' events
+//! (`events`), what storage has to say (`storage`), the status. Nothing of it is
 //! on the way of a write; when this thread stands still, reads, writes and replication go on.
 //!
 //! What can go wrong: see [`StartError`] and [`RunError`]. A killed daemon leaves a segment that says READY with a
@@ -24,10 +24,12 @@ mod events;
 mod http;
 mod identity;
 mod interface;
+mod membership;
 mod neighbours;
 mod observe;
 mod ports;
 mod rate_limit;
+mod roster;
 mod start;
 mod status;
 mod storage;
@@ -43,6 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lattice_bpf::XdpProgram;
+use lattice_members::Members;
 use lattice_port::PortMode;
 use lattice_segment::Reader;
 use lattice_worker::Degradation;
@@ -52,6 +55,7 @@ use attach::Clients;
 use neighbours::KnownRoutes;
 use observe::Observer;
 use rate_limit::RateLimit;
+use roster::Roster;
 use workers::Workers;
 
 /// What the control thread's tasks share.
@@ -69,6 +73,9 @@ pub struct Daemon {
     unserved_before_start: u64,
     clients: Clients,
     routes: KnownRoutes,
+    roster: Roster,
+    /// `None`: the peers are listed.
+    members: Option<Members>,
     connections: AtomicUsize,
     bad_lines: AtomicU64,
     connection_log: Mutex<RateLimit>,

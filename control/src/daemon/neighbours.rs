@@ -32,6 +32,7 @@ use tokio::net::UdpSocket;
 
 use super::StartError;
 use super::interface::Interface;
+use super::roster::Roster;
 use super::workers::Workers;
 
 /// The discard protocol's port (RFC 863): a datagram there asks for nothing and harms nobody.
@@ -62,6 +63,11 @@ impl KnownRoutes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&slot).copied()
     }
 
+    /// The peer has moved: what was known leads elsewhere.
+    pub fn forget(&self, slot: u16) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+    }
+
     fn set(&self, slot: u16, mac: Mac) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, mac);
     }
@@ -71,7 +77,8 @@ impl KnownRoutes {
 pub struct Neighbours {
     handle: Handle,
     interface: Interface,
-    peers: Vec<IpAddr>,
+    local: IpAddr,
+    roster: Roster,
     provoker: UdpSocket,
     refresh: Duration,
     workers: Arc<Workers>,
@@ -79,7 +86,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Prepares to watch the next hops of `peers`, in slot order, on one interface.
+    /// Prepares to watch the next hops of the roster's peers on one interface.
     ///
     /// # Errors
     /// [`StartError::System`]: no socket to provoke resolution with.
@@ -87,7 +94,7 @@ impl Neighbours {
         handle: Handle,
         interface: Interface,
         local: IpAddr,
-        peers: Vec<IpAddr>,
+        roster: Roster,
         refresh: Duration,
         workers: Arc<Workers>,
         known: KnownRoutes,
@@ -95,7 +102,7 @@ impl Neighbours {
         let provoker = UdpSocket::bind(SocketAddr::new(local, 0)).await.map_err(|source| {
             StartError::System { step: "opening a socket to resolve peers with", source }
         })?;
-        Ok(Self { handle, interface, peers, provoker, refresh, workers, known })
+        Ok(Self { handle, interface, local, roster, provoker, refresh, workers, known })
     }
 
     /// Runs until the task is dropped.
@@ -119,6 +126,7 @@ impl Neighbours {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.roster.changed() => retry = FASTEST_RETRY,
                 Some(()) = events.recv() => {
                     tokio::time::sleep(EVENT_GAP.min(pause)).await;
                     while events.try_recv().is_ok() {}
@@ -131,7 +139,7 @@ impl Neighbours {
     async fn look(&self) -> Result<bool, rtnetlink::Error> {
         let table = self.table().await?;
         let mut all_known = true;
-        for (slot, &peer) in (0u16..).zip(&self.peers) {
+        for (slot, peer) in (0u16..).zip(self.roster.entries().iter().map(|entry| entry.address)) {
             let next_hop = self.next_hop(peer).await.unwrap_or(peer);
             let entry = table.get(&next_hop);
             if let Some(mac) = entry.and_then(|entry| entry.mac) {
@@ -159,8 +167,7 @@ impl Neighbours {
 
     /// The usable and confirmed entries of this interface, by address.
     async fn table(&self) -> Result<HashMap<IpAddr, Entry>, rtnetlink::Error> {
-        let family =
-            if self.peers.iter().any(IpAddr::is_ipv6) { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let family = if self.local.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let mut messages = self.handle.neighbours().get().set_address_family(family).execute();
         let mut table = HashMap::new();
         while let Some(message) = messages.try_next().await? {

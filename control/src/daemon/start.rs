@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
+use lattice_members::Members;
 use lattice_segment::{Reader, Segment, SegmentConfig, Writer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,10 +15,12 @@ use super::identity::Identity;
 use super::neighbours::{KnownRoutes, Neighbours};
 use super::observe::Observer;
 use super::ports::Ports;
+use super::roster::Roster;
 use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
 use super::{
-    Daemon, RunError, StartError, admin, directory, events, http, interface, observe, ports, storage,
+    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, observe, ports,
+    storage,
 };
 use crate::config::Config;
 
@@ -55,17 +58,23 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     let _lock = directory::lock(&config.paths.lock())?;
     let identity = Identity::draw(config.node.id, 0)?;
     let prepared = storage::open(&config, &identity)?;
+    let (members, hub) = membership::open(&config, &prepared, &identity)?.unzip();
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
     let port_mode = log_ports(&ports);
     let (segment, writers) =
         Segment::create(&segment_config(&config, &prepared)).map_err(StartError::Segment)?;
-    let Running { daemon, tasks, threads } =
-        start(config, prepared, netlink, ports, port_mode, writers).await?;
+    let Running { daemon, mut tasks, threads } =
+        start(config, prepared, members, netlink, ports, port_mode, writers).await?;
+    if let Some(hub) = hub {
+        // Only now: whoever hears of this node sends it frames.
+        tasks.spawn(hub);
+        tasks.spawn(membership::attend(Arc::clone(&daemon)));
+    }
     segment.mark_ready();
     announce(&daemon);
     let died = tokio::select! {
-        () = signals.stop() => None,
+        () = signals.stop(&daemon) => None,
         worker = events::attend(Arc::clone(&daemon)) => Some(worker),
     };
     let stopped = stop(&daemon, tasks, threads).await;
@@ -90,6 +99,7 @@ struct Running {
 async fn start(
     config: Config,
     prepared: Prepared,
+    members: Option<Members>,
     netlink: rtnetlink::Handle,
     ports: Ports,
     port_mode: lattice_port::PortMode,
@@ -102,13 +112,13 @@ async fn start(
     };
     let workers = Arc::new(Workers::start(&config, prepared.engines, for_workers, ports.ports, writers)?);
     let mut tasks = tokio::task::JoinSet::new();
-    let routes = KnownRoutes::default();
+    let (routes, roster) = (KnownRoutes::default(), Roster::of(&config));
     if let Some(interface) = ports.interface {
         let neighbours = Neighbours::new(
             netlink,
             interface,
             config.network.address,
-            ports::peer_addresses(&config),
+            roster.clone(),
             Duration::from_millis(config.timers.neighbour_refresh_ms),
             Arc::clone(&workers),
             routes.clone(),
@@ -134,6 +144,8 @@ async fn start(
         unserved_before_start: super::no_socket(&drops.unwrap_or_default()),
         clients: Clients::default(),
         routes,
+        roster,
+        members,
         connections: AtomicUsize::new(0),
         bad_lines: AtomicU64::new(0),
         connection_log: Daemon::new_connection_log(),
@@ -225,6 +237,9 @@ async fn stop(
 ) -> Result<(), Vec<u16>> {
     tracing::info!("stopping");
     tasks.shutdown().await;
+    if let Some(members) = &daemon.members {
+        members.leave().await;
+    }
     if let Err(error) = std::fs::remove_file(daemon.config.paths.socket()) {
         tracing::warn!(%error, "the admin socket could not be removed");
     }
@@ -262,7 +277,7 @@ impl Signals {
     }
 
     /// Completes when a signal asks for the end.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, daemon: &Daemon) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return tracing::info!("SIGTERM"),
@@ -271,7 +286,10 @@ impl Signals {
                     if self.stop_on_hangup {
                         return tracing::info!("SIGHUP");
                     }
-                    tracing::warn!("SIGHUP: changes of the configuration take effect at a restart");
+                    if let Some(members) = &daemon.members {
+                        members.reload();
+                    }
+                    tracing::warn!("SIGHUP: certificates are read anew; changes of the configuration take effect at a restart");
                 }
             }
         }

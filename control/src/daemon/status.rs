@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lattice_members::pki;
 use lattice_worker::{ShardStatus, WorkerStatus};
 
+use super::roster::Entry;
 use super::storage::About;
 use super::{Daemon, observe};
-use crate::config::{self, SyncChoice};
+use crate::config::SyncChoice;
 use crate::protocol::{Convergence, Kept, Peer, Shard, Status, Storage};
 
 /// Time that workers have to answer. A worker answers within one turn of its loop; one that does not is reported.
 pub(super) const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Days before its end from which a certificate is to be renewed.
+const FEW_DAYS: i64 = 14;
 
 /// Everything about the node.
 pub async fn status(daemon: &Daemon) -> Status {
@@ -51,7 +56,15 @@ pub async fn convergence(daemon: &Daemon) -> Convergence {
 
 /// Only what every worker has said counts: a shard that is not heard of may differ.
 fn all_converged(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> bool {
-    workers.len() == usize::from(daemon.workers.count()) && peers.iter().all(|peer| peer.up && peer.converged)
+    workers.len() == usize::from(daemon.workers.count())
+        && peers.iter().all(|peer| peer.up && peer.converged)
+        && !is_joining(daemon, peers)
+}
+
+/// Whether this node knows nobody yet, though it was told where to ask.
+fn is_joining(daemon: &Daemon, peers: &[Peer]) -> bool {
+    let Some(members) = &daemon.members else { return false };
+    peers.is_empty() && daemon.config.cluster.seeds.iter().any(|seed| *seed != members.control())
 }
 
 pub(super) fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
@@ -103,18 +116,23 @@ fn kept(daemon: &Daemon, shard: &ShardStatus) -> Option<Kept> {
 }
 
 pub(super) fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
-    (0..).zip(&daemon.config.peers).map(|(slot, peer)| join_peer(daemon, slot, peer, workers)).collect()
+    let members = daemon.members.as_ref().map(|members| members.view().members).unwrap_or_default();
+    let of = |node| members.iter().find(|member| member.node == node).cloned();
+    (0..)
+        .zip(daemon.roster.entries())
+        .map(|(slot, peer)| Peer { member: of(peer.node), ..join_peer(daemon, slot, peer, workers) })
+        .collect()
 }
 
 /// One peer over all shards: up and converged where it is so in all of them.
-fn join_peer(daemon: &Daemon, slot: u16, peer: &config::Peer, workers: &[WorkerStatus]) -> Peer {
+fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) -> Peer {
     let mut lanes = workers
         .iter()
         .flat_map(|worker| &worker.shards)
         .filter_map(|shard| shard.peers.get(usize::from(slot)))
         .peekable();
     let mut joined = Peer {
-        node: peer.id,
+        node: peer.node,
         address: peer.address,
         up: lanes.peek().is_some(),
         acked_lag_seqs: 0,
@@ -122,6 +140,7 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: &config::Peer, workers: &[WorkerS
         converged: lanes.peek().is_some(),
         rtt_us: 0,
         next_hop: daemon.routes.text(slot),
+        member: None,
     };
     for lane in lanes {
         joined.up &= lane.up;
@@ -144,6 +163,27 @@ fn counters(daemon: &Daemon) -> BTreeMap<String, u64> {
     }
     sums.insert("admin_bad_lines".to_owned(), daemon.bad_lines());
     sums
+}
+
+/// What membership has to complain of.
+fn membership(daemon: &Daemon, peers: &[Peer]) -> Vec<String> {
+    let Some(members) = &daemon.members else { return Vec::new() };
+    let view = members.view();
+    let mut reasons: Vec<_> =
+        view.complaints.iter().map(|complaint| format!("membership: {complaint}")).collect();
+    if is_joining(daemon, peers) {
+        reasons.push(format!(
+            "no seed has answered yet: check that one of cluster.seeds runs and that UDP port {} passes",
+            members.control().port()
+        ));
+    }
+    let days_left = pki::days_left(view.certificate_not_after_s);
+    if days_left < FEW_DAYS {
+        reasons.push(format!(
+            "this node's certificate holds for {days_left} more days: `latticectl cluster renew` it and copy node.pem here"
+        ));
+    }
+    reasons
 }
 
 /// What is wrong, and what to do about it.
@@ -177,6 +217,7 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
             daemon.config.udp_port(daemon.config.cluster.shards - 1),
         ));
     }
+    reasons.extend(membership(daemon, peers));
     let lost = daemon.unserved();
     if lost > 0 {
         reasons.push(format!(

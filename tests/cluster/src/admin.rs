@@ -52,11 +52,26 @@ pub fn fingerprint(socket: &Path) -> Result<Fingerprint> {
     })
 }
 
-/// Whether a daemon holds all its peers up.
-pub fn all_peers_up(socket: &Path) -> Result<bool> {
+/// Whether a daemon has so many peers, and holds all of them up.
+pub fn all_peers_up(socket: &Path, count: usize) -> Result<bool> {
     let status = ask(socket, "status")?;
     let peers = status["peers"].as_array().context("`status` names no peers")?;
-    Ok(peers.iter().all(|peer| peer["up"] == json!(true)))
+    Ok(peers.len() == count && peers.iter().all(|peer| peer["up"] == json!(true)))
+}
+
+/// How a daemon takes the member of that id to be: `alive`, `suspect` or `dead`; `None` while it has not met it.
+pub fn member_state(socket: &Path, node: u16) -> Result<Option<String>> {
+    let status = ask(socket, "status")?;
+    let peers = status["peers"].as_array().context("`status` names no peers")?;
+    let peer = peers.iter().find(|peer| peer["node"] == json!(node));
+    Ok(peer.and_then(|peer| peer["member"]["state"].as_str()).map(str::to_owned))
+}
+
+/// What a daemon says is wrong.
+pub fn degraded(socket: &Path) -> Result<Vec<String>> {
+    let status = ask(socket, "status")?;
+    let reasons = status["degraded"].as_array().context("`status` has no `degraded`")?;
+    Ok(reasons.iter().filter_map(|reason| reason.as_str().map(str::to_owned)).collect())
 }
 
 /// The processes that are attached to a daemon as clients.

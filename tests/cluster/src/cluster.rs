@@ -10,13 +10,14 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use lattice_members::pki::Authority;
 use tempfile::TempDir;
 
 use crate::admin::{self, Fingerprint};
 use crate::binaries::Binaries;
 use crate::config::{
     self, ClusterTable, ConfigFile, HostPlan, IdleChoice, NetworkTable, NodeTable, PathsTable, PeerTable,
-    PortChoice, StorageTable, WorkersTable,
+    PortChoice, SecurityTable, StorageTable, WorkersTable,
 };
 use crate::daemon::Daemon;
 use crate::fault::Faults;
@@ -28,6 +29,12 @@ use crate::wait;
 
 /// The UDP port of shard 0 in generated configurations.
 const BASE_PORT: u16 = 7400;
+
+/// The name of clusters in generated configurations.
+const CLUSTER_NAME: &str = "test";
+
+/// Days for which their certificates hold.
+const CERTIFICATE_DAYS: u32 = 30;
 
 /// Where segments, sockets and logs of a test lie: tmpfs, as in production.
 const SCRATCH: &str = "/dev/shm";
@@ -56,6 +63,9 @@ pub struct ClusterSpec {
     pub limits: BTreeMap<&'static str, u64>,
     /// The `storage` of all hosts; each has a directory of its own beside its segment unless one is named.
     pub storage: StorageTable,
+    /// Members have certificates and find each other by the first host's address, in place of lists of peers (not over
+    /// loopback, where each host has other names for its peers). The certificates are in `pki` beside the configurations.
+    pub members: bool,
     /// The faults from the start on.
     pub faults: Faults,
     /// The seed of the faults.
@@ -74,6 +84,7 @@ impl Default for ClusterSpec {
             cores: Vec::new(),
             limits: BTreeMap::new(),
             storage: StorageTable::default(),
+            members: false,
             faults: Faults::NONE,
             seed: 1,
         }
@@ -98,13 +109,23 @@ impl ClusterSpec {
         // A daemon with the rights would attach its XDP program to the loopback interface that everybody shares.
         let default_port = if loopback.is_some() { PortChoice::Udp } else { PortChoice::Auto };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let name = |host: usize| format!("host-{}", char::from(b'a' + host as u8));
+        let pki = self.members.then(|| directory.join("pki"));
+        if let Some(pki) = &pki {
+            let names: Vec<_> = (0..self.hosts).map(name).collect();
+            Authority::create(pki, CLUSTER_NAME, &names, CERTIFICATE_DAYS)?;
+        }
         (0..self.hosts)
             .map(|host| {
-                let name = format!("host-{}", char::from(b'a' + host as u8));
+                let name = name(host);
                 let mut storage = self.storage.clone();
                 storage.directory.get_or_insert_with(|| directory.join(&name).join("data"));
                 let config = ConfigFile {
-                    cluster: ClusterTable { name: "test".into(), shards: self.shards },
+                    cluster: ClusterTable {
+                        name: CLUSTER_NAME.into(),
+                        shards: self.shards,
+                        seeds: pki.iter().map(|_| address(host, 0)).collect(),
+                    },
                     node: NodeTable { id: host as u16 + 1, name: name.clone() },
                     network: NetworkTable {
                         address: address(host, host),
@@ -118,8 +139,9 @@ impl ClusterSpec {
                     paths: PathsTable { directory: directory.join(&name) },
                     storage,
                     limits: self.limits.iter().map(|(&name, &limit)| (name.to_owned(), limit)).collect(),
+                    security: pki.as_ref().map(|pki| SecurityTable { directory: pki.join(&name) }),
                     peers: (0..self.hosts)
-                        .filter(|&peer| peer != host)
+                        .filter(|&peer| peer != host && pki.is_none())
                         .map(|peer| PeerTable { id: peer as u16 + 1, address: address(host, peer) })
                         .collect(),
                 };
@@ -237,7 +259,7 @@ impl Cluster {
         for host in &self.hosts {
             let what = format!("{} to see all its peers", host.plan.name);
             wait::until(&what, PEERS_TIMEOUT, || {
-                if !admin::all_peers_up(&host.socket())? {
+                if !admin::all_peers_up(&host.socket(), self.hosts.len() - 1)? {
                     bail!("some peer is down");
                 }
                 Ok(())
@@ -245,6 +267,11 @@ impl Cluster {
             .with_context(|| host.daemon.log_tail())?;
         }
         Ok(())
+    }
+
+    /// Where configurations, certificates and logs of this cluster lie.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// The fingerprints of all hosts, in their order.

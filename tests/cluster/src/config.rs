@@ -31,7 +31,9 @@ pub struct HostPlan {
     pub directory: PathBuf,
     /// Its data directory, where the file names one.
     pub data: Option<PathBuf>,
-    /// The other nodes: id, and the address by which this host knows it.
+    /// Its certificates, where it finds its peers by itself.
+    pub security: Option<PathBuf>,
+    /// The other nodes, where they are listed: id, and the address by which this host knows it.
     pub peers: Vec<(u16, IpAddr)>,
 }
 
@@ -50,6 +52,7 @@ impl HostPlan {
             shards: parsed.cluster.shards,
             directory: parsed.paths.directory,
             data: parsed.storage.directory,
+            security: parsed.security.map(|security| security.directory),
             peers: parsed.peers.into_iter().map(|peer| (peer.id, peer.address)).collect(),
         })
     }
@@ -170,7 +173,9 @@ pub(crate) struct ConfigFile {
     pub storage: StorageTable,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<SecurityTable>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerTable>,
 }
 
@@ -178,6 +183,13 @@ pub(crate) struct ConfigFile {
 pub(crate) struct ClusterTable {
     pub name: String,
     pub shards: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<IpAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SecurityTable {
+    pub directory: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -149,7 +149,8 @@ fn quoted(text: &str) -> String {
 
 /// A configuration as a file with every key.
 fn written(config: &Config) -> String {
-    let Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, peers } = config;
+    let Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, security, peers } =
+        config;
     let port = match network.port {
         PortChoice::Auto => "auto",
         PortChoice::Xdp => "xdp",
@@ -163,15 +164,18 @@ fn written(config: &Config) -> String {
     };
     let directory = quoted(paths.directory.to_str().expect("a path out of a text"));
     let mut out = format!(
-        "[cluster]\nname = {}\nshards = {}\n[node]\nid = {}\nname = {}\n[workers]\ncores = {:?}\nidle = {idle:?}\n\
-         [paths]\ndirectory = {directory}\n[network]\naddress = \"{}\"\nbase_port = {}\nport = {port:?}\n",
+        "[cluster]\nname = {}\nshards = {}\nseeds = {:?}\n[node]\nid = {}\nname = {}\n[workers]\ncores = {:?}\nidle = {idle:?}\n\
+         [paths]\ndirectory = {directory}\n[network]\naddress = \"{}\"\nbase_port = {}\ncontrol_port = {}\n\
+         port = {port:?}\n",
         quoted(&cluster.name),
         cluster.shards,
+        cluster.seeds.iter().map(ToString::to_string).collect::<Vec<_>>(),
         node.id,
         quoted(&node.name),
         workers.cores,
         network.address,
         network.base_port,
+        network.control_port,
     );
     if let Some(interface) = &network.interface {
         out.push_str(&format!("interface = {}\n", quoted(interface)));
@@ -194,6 +198,10 @@ fn written(config: &Config) -> String {
     let data = quoted(storage.directory.to_str().expect("a path out of a text"));
     section!(storage: sync_interval_ms snapshot_interval_s);
     out.push_str(&format!("mode = {mode:?}\nsync = {sync:?}\ndirectory = {data}\n"));
+    if let Some(security) = security {
+        let directory = quoted(security.directory.to_str().expect("a path out of a text"));
+        out.push_str(&format!("[security]\ndirectory = {directory}\n"));
+    }
     if let Some(listen) = metrics.listen {
         out.push_str(&format!("[metrics]\nlisten = \"{listen}\"\n"));
     }
