@@ -52,9 +52,10 @@ impl Actors {
         who
     }
 
-    /// Whether more than one actor was met.
-    pub(crate) fn are_several(&self) -> bool {
-        self.ids.len() > 1
+    /// The actor with the number that it has here by now.
+    pub(crate) fn known(&self, id: ActorId) -> Who {
+        let at = self.numbers.binary_search_by_key(&id, |(own, _)| *own).ok();
+        Who { id, number: at.and_then(|at| self.numbers.get(at)).map(|(_, number)| *number) }
     }
 
     /// The actor of a number that this table gave.

@@ -35,7 +35,8 @@ impl<L: LogStore> Engine<L> {
     /// processor's caches is then waited for once and not key by key.
     #[inline]
     pub fn approach(&self, places: impl Iterator<Item = KeyPlace>) {
-        self.keys.approach(places.map(|place| place.0));
+        let who = self.keys.actors().known(self.config.actor);
+        self.keys.approach(who, places.map(|place| place.0));
     }
 
     /// [`Engine::apply`] to the key of a cell, which the publisher gave it ([`crate::Publisher::open`]). `None`: the key of

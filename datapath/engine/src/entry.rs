@@ -10,7 +10,7 @@
 use crate::actors::{Actors, Who};
 use crate::tally::Tally;
 use lattice_crdt::{
-    ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Kind, Register, VersionVector,
+    ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Kind, Register, VersionVector, Wins,
 };
 use lattice_wire::Op;
 
@@ -32,6 +32,14 @@ impl Name {
                 Name::Inline { len: key.len() as u8, bytes }
             }
             None => Name::Boxed(key.into()),
+        }
+    }
+
+    #[inline]
+    fn len_byte(&self) -> u64 {
+        match self {
+            Name::Inline { len, .. } => u64::from(*len),
+            Name::Boxed(_) => 0,
         }
     }
 
@@ -180,7 +188,8 @@ pub(crate) struct KeyEntry {
     /// Its record in the present burst, for coalescing, or [`NO_RECORD`].
     burst_record: u16,
     pub(crate) kind: Kind,
-    /// It awaits publication, [`DIRTY`]; it waits in the list of keys that may be empty, [`MAYBE_EMPTY`].
+    /// It awaits publication, [`DIRTY`]; it waits in the list of keys that may be empty, [`MAYBE_EMPTY`]; it is none,
+    /// [`VACANT`].
     flags: u8,
     pub(crate) value: Value,
     name: Name,
@@ -190,6 +199,7 @@ const NOWHERE: u32 = u32::MAX;
 const NO_RECORD: u16 = u16::MAX;
 const DIRTY: u8 = 1;
 const MAYBE_EMPTY: u8 = 2;
+const VACANT: u8 = 4;
 const _: () = assert!(size_of::<KeyEntry>() == 128);
 
 impl KeyEntry {
@@ -207,21 +217,43 @@ impl KeyEntry {
         }
     }
 
-    /// What a vacant position holds. No key is empty, so an empty one marks it.
+    /// What a vacant position holds.
     pub(crate) fn vacant(generation: u32) -> Self {
-        Self::new(0, Kind::Counter, &[], generation)
+        Self { flags: VACANT, ..Self::new(0, Kind::Counter, &[], generation) }
     }
 
-    pub(crate) fn is_vacant(&self) -> bool {
-        matches!(self.name, Name::Inline { len: 0, .. })
-    }
-
-    /// Some word of the entry's second cache line.
+    /// Whether it is the key that was here when its generation was this one, and is of this kind.
     #[inline]
-    pub(crate) fn last_line(&self) -> u64 {
-        match &self.name {
-            Name::Inline { len, .. } => u64::from(*len),
-            Name::Boxed(_) => 0,
+    pub(crate) fn is(&self, generation: u32, kind: Kind) -> bool {
+        (self.generation == generation || zoo!(AliasOutlivesKey)) && self.kind == kind && !self.is_vacant()
+    }
+
+    /// What readers see of a counter, as the bits of an i64, or of a flag.
+    #[inline]
+    pub(crate) fn word(&self) -> Option<u64> {
+        match &self.value {
+            Value::Tally(tally) => Some(tally.value_i64() as u64),
+            Value::Counter(counter) => Some(counter.value.value_i64() as u64),
+            Value::Flag(flag) => {
+                let wins = if self.kind == Kind::FlagDisableWins { Wins::Disable } else { Wins::Enable };
+                Some(u64::from(flag.value.is_enabled(wins)))
+            }
+            Value::Register(_) | Value::Set(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.flags & VACANT != 0
+    }
+
+    /// Words of the cache lines that a change by this actor needs: of the first, and of the second unless the actor's is the
+    /// first slot of a tally.
+    #[inline]
+    pub(crate) fn lines_for(&self, who: Who) -> u64 {
+        match &self.value {
+            Value::Tally(tally) if tally.is_first(who) => self.hash,
+            _ => self.hash ^ self.name.len_byte(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::aliases::Place;
 use crate::digest;
 use crate::entry::{Hashed, KeyEntry, Value};
 use hashbrown::HashTable;
-use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, NarrowEntry, Wins};
+use lattice_crdt::{ActorId, CounterEntry, Dot, Hlc, Kind, NarrowEntry};
 use std::collections::VecDeque;
 use xxhash_rust::xxh64::xxh64;
 
@@ -43,6 +43,8 @@ pub(crate) struct Keys {
     /// Elements of sets to publish: key, and a range of `element_bytes`.
     dirty_elements: Vec<(u32, u32, u16)>,
     element_bytes: Vec<u8>,
+    /// Cells and values, of a batch that is being published.
+    words: Vec<(u32, u64)>,
 }
 
 /// Entries in a chunk: 64 KiB of them.
@@ -67,6 +69,7 @@ impl Keys {
             dirty: Vec::with_capacity(4096),
             dirty_elements: Vec::with_capacity(4096),
             element_bytes: Vec::with_capacity(64 << 10),
+            words: Vec::with_capacity(crate::publish::BATCH),
         }
     }
 
@@ -134,24 +137,19 @@ impl Keys {
     pub(crate) fn is_at(&self, place: Place, kind: Kind) -> bool {
         let chunk = self.chunks.get(place.position as usize / CHUNK);
         let entry = chunk.and_then(|chunk| chunk.get(place.position as usize % CHUNK));
-        entry.is_some_and(|entry| {
-            (entry.generation == place.generation || zoo!(AliasOutlivesKey))
-                && entry.kind == kind
-                && !entry.is_vacant()
-        })
+        entry.is_some_and(|entry| entry.is(place.generation, kind))
     }
 
-    /// Reads a word of each line of each entry and forgets it: loads that wait for nothing, so that the processor makes them
-    /// side by side. A counter that one actor writes has all that merging needs in its first line.
+    /// Reads a word of each line of each entry that changes by this actor need, and forgets it: loads that wait for nothing,
+    /// so that the processor makes them side by side.
     #[inline]
-    pub(crate) fn approach(&self, positions: impl Iterator<Item = Position>) {
+    pub(crate) fn approach(&self, who: Who, positions: impl Iterator<Item = Position>) {
         let mut words = 0;
-        let both = self.actors.are_several();
         for position in positions {
             if let Some(entry) =
                 self.chunks.get(position as usize / CHUNK).and_then(|c| c.get(position as usize % CHUNK))
             {
-                words ^= entry.hash ^ if both { entry.last_line() } else { 0 };
+                words ^= entry.lines_for(who);
             }
         }
         std::hint::black_box(words);
@@ -284,10 +282,13 @@ impl Keys {
 
     /// Joins one actor's entry of a counter, made by its operation `touch` (0: nobody knows which).
     pub(crate) fn counter_join(&mut self, position: Position, who: Who, touch: u64, theirs: CounterEntry) {
-        if NarrowEntry::new(theirs).is_some_and(|theirs| self.tally_join(position, who, touch, theirs)) {
+        let entry = entry_mut(&mut self.chunks, position);
+        let (digest, dirty) = (&mut self.state_digest, &mut self.dirty);
+        if NarrowEntry::new(theirs)
+            .is_some_and(|theirs| join_tally(entry, digest, dirty, position, who, touch, theirs))
+        {
             return;
         }
-        let entry = entry_mut(&mut self.chunks, position);
         let Some(counter) = entry.value.unbounded(&self.actors) else { return };
         let change = counter.merge_entry(who.id, theirs);
         if touch > 0 {
@@ -298,25 +299,22 @@ impl Keys {
         }
     }
 
-    /// [`Keys::counter_join`] as it nearly always is. False: the counter is no tally, or has no room; nothing was changed.
+    /// [`Keys::counter_join`] to the counter that was at a place. False: it is not there any more, and nothing was changed.
     #[inline]
-    pub(crate) fn tally_join(
+    pub(crate) fn counter_join_at(
         &mut self,
-        position: Position,
+        place: Place,
         who: Who,
         touch: u64,
         theirs: NarrowEntry,
     ) -> bool {
-        let entry = entry_mut(&mut self.chunks, position);
-        let Value::Tally(tally) = &mut entry.value else { return false };
-        let Some((old, new)) = tally.join(who, touch, theirs) else { return false };
-        if old != new {
-            let gained = digest::narrow_change(entry.hash, who.id, old, new);
-            self.state_digest = self.state_digest.wrapping_add(gained);
-            if !entry.is_dirty() {
-                entry.set_dirty(true);
-                self.dirty.push(position);
-            }
+        let chunk = self.chunks.get_mut(place.position as usize / CHUNK);
+        let entry = chunk.and_then(|chunk| chunk.get_mut(place.position as usize % CHUNK));
+        let Some(entry) = entry.filter(|entry| entry.is(place.generation, Kind::Counter)) else {
+            return false;
+        };
+        if !join_tally(entry, &mut self.state_digest, &mut self.dirty, place.position, who, touch, theirs) {
+            self.counter_join(place.position, who, touch, theirs.into());
         }
         true
     }
@@ -411,6 +409,7 @@ impl Keys {
             keys: std::mem::take(&mut self.dirty),
             elements: std::mem::take(&mut self.dirty_elements),
             bytes: std::mem::take(&mut self.element_bytes),
+            words: std::mem::take(&mut self.words),
         }
     }
 
@@ -421,6 +420,7 @@ impl Keys {
         used.elements.clear();
         used.bytes.clear();
         (self.dirty, self.dirty_elements, self.element_bytes) = (used.keys, used.elements, used.bytes);
+        self.words = used.words;
     }
 }
 
@@ -430,11 +430,35 @@ fn entry_mut(chunks: &mut [Vec<KeyEntry>], position: Position) -> &mut KeyEntry 
     &mut chunks[position as usize / CHUNK][position as usize % CHUNK]
 }
 
+/// [`Keys::counter_join`] as it nearly always is. False: the counter is no tally, or has no room; nothing was changed.
+#[inline]
+fn join_tally(
+    entry: &mut KeyEntry,
+    state_digest: &mut u64,
+    dirty: &mut Vec<Position>,
+    position: Position,
+    who: Who,
+    touch: u64,
+    theirs: NarrowEntry,
+) -> bool {
+    let Value::Tally(tally) = &mut entry.value else { return false };
+    let Some((old, new)) = tally.join(who, touch, theirs) else { return false };
+    if old != new {
+        *state_digest = state_digest.wrapping_add(digest::narrow_change(entry.hash, who.id, old, new));
+        if !entry.is_dirty() {
+            entry.set_dirty(true);
+            dirty.push(position);
+        }
+    }
+    true
+}
+
 /// What awaits publication.
 pub(crate) struct Unpublished {
     pub(crate) keys: Vec<Position>,
     elements: Vec<(Position, u32, u16)>,
     bytes: Vec<u8>,
+    pub(crate) words: Vec<(u32, u64)>,
 }
 
 impl Unpublished {
@@ -442,11 +466,6 @@ impl Unpublished {
     pub(crate) fn elements(&self) -> impl Iterator<Item = (Position, &[u8])> {
         self.elements.iter().map(|&(p, at, len)| (p, &self.bytes[at as usize..at as usize + len as usize]))
     }
-}
-
-/// How a flag's kind resolves concurrent operations.
-pub(crate) fn wins(kind: Kind) -> Wins {
-    if kind == Kind::FlagDisableWins { Wins::Disable } else { Wins::Enable }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::lane::bounds;
 use crate::log::LogStore;
 use crate::sender::Plan;
 use crate::stats::DropReason;
-use lattice_crdt::{ActorId, Clock, CounterEntry, Dot, Kind, NarrowEntry, SeqRange};
+use lattice_crdt::{ActorId, Clock, CounterEntry, Dot, NarrowEntry, SeqRange};
 use lattice_wire::{
     Ack, AliasedCounter, Delta, Dots, Frame, FrameType, FrameWriter, Header, Name, Op, Record,
     decode_aliased_counter, decode_delta,
@@ -145,7 +145,8 @@ impl<L: LogStore> Engine<L> {
                     }
                 }
             });
-            self.keys.approach(batch.iter().flatten().filter_map(|found| Some(found.place?.position)));
+            let who = self.keys.who(actor);
+            self.keys.approach(who, batch.iter().flatten().filter_map(|found| Some(found.place?.position)));
             let place = self.vector.place(actor);
             for found in batch.iter().flatten() {
                 lo += 1;
@@ -196,19 +197,16 @@ impl<L: LogStore> Engine<L> {
             // Where it is unknown, no key is at that place.
             *place = aliases.get(counter.alias).unwrap_or(Place::NOWHERE);
         }
-        self.keys.approach(places.iter().take(count).map(|place| place.position));
         let who = self.keys.who(actor);
+        self.keys.approach(who, places.iter().take(count).map(|place| place.position));
         let (mut last, mut refused) = (lo, false);
         for (counter, place) in run.iter().zip(&places) {
-            if !self.keys.is_at(*place, Kind::Counter) {
+            let entry = NarrowEntry { increments: counter.increments, decrements: counter.decrements };
+            if !self.keys.counter_join_at(*place, who, last + 1, entry) {
                 refused = true;
                 break;
             }
             last += 1;
-            let entry = NarrowEntry { increments: counter.increments, decrements: counter.decrements };
-            if !self.keys.tally_join(place.position, who, last, entry) {
-                self.keys.counter_join(place.position, who, last, entry.into());
-            }
         }
         self.vector.cover_range(actor, SeqRange { first: first.seq, last });
         self.stats.records_merged += last - lo;

@@ -4,16 +4,19 @@
 //! replicated like everything else; it waits in `Deferred` and is tried again every [`RETRY_NS`], so that a reader
 //! sees it as soon as there is room.
 
-use crate::entry::Value;
-use crate::keys::{Keys, Position, wins};
+use crate::entry::{KeyEntry, Value};
+use crate::keys::{Keys, Position};
 use crate::publisher::{Published, Publisher};
-use lattice_crdt::Kind;
 use std::collections::BTreeSet;
 
 /// Period of new attempts at publishing what found no room, nanoseconds.
 const RETRY_NS: u64 = 100_000_000;
 
-/// How many keys ahead of the one that is published the publisher is told what is coming.
+/// Counters and flags that are handed to the publisher together: it can bring all of their cells near before it shows the
+/// first.
+pub(crate) const BATCH: usize = 64;
+
+/// How many keys ahead of another one the publisher is told what is coming.
 const AHEAD: usize = 16;
 
 /// Publications that found no room: keys, and single elements of sets. Bounded by the state itself.
@@ -52,7 +55,7 @@ pub(crate) fn publish<P: Publisher>(
     now_ns: u64,
     publisher: &mut P,
 ) -> u64 {
-    let work = keys.take_unpublished();
+    let mut work = keys.take_unpublished();
     let mut refused = 0;
     let mut defer = |position: Position, element: Option<&[u8]>| {
         refused += 1;
@@ -61,37 +64,34 @@ pub(crate) fn publish<P: Publisher>(
         }
         deferred.waiting.insert((position, element.map(Into::into)));
     };
-    for (at, &position) in work.keys.iter().enumerate() {
-        if let Some(cell) = work.keys.get(at + AHEAD).and_then(|&next| keys.entry(next).cell()) {
-            publisher.prefetch(cell);
-        }
-        let entry = keys.entry_mut(position);
-        entry.set_dirty(false);
-        if entry.cell().is_none() {
-            if entry.is_empty() {
-                // There is nothing to show, and to wait for room would keep it from being dropped.
-                continue;
+    let mut words = std::mem::take(&mut work.words);
+    for batch in work.keys.chunks(BATCH) {
+        words.clear();
+        for (at, &position) in batch.iter().enumerate() {
+            let entry = keys.entry_mut(position);
+            match (entry.cell(), entry.word()) {
+                (Some(cell), Some(word)) => {
+                    entry.set_dirty(false);
+                    words.push((cell, word));
+                }
+                _ => {
+                    let published = publish_other(entry, publisher);
+                    if let Some(cell) = batch.get(at + AHEAD).and_then(|&next| keys.entry(next).cell()) {
+                        publisher.prefetch(cell);
+                    }
+                    if published == Published::Full {
+                        defer(position, None);
+                    }
+                }
             }
-            entry.set_cell(publisher.open(entry.kind, entry.hash, entry.key()));
         }
-        let published = match (entry.cell(), &entry.value) {
-            (None, _) => Published::Full,
-            (Some(cell), Value::Tally(tally)) => publisher.word(cell, tally.value_i64() as u64),
-            (Some(cell), Value::Counter(counter)) => publisher.word(cell, counter.value.value_i64() as u64),
-            (Some(cell), Value::Flag(flag)) => {
-                publisher.word(cell, u64::from(flag.value.is_enabled(wins(entry.kind))))
-            }
-            (Some(cell), Value::Register(register)) => {
-                let value = register.value.register.get();
-                value.map_or(Published::Visible, |bytes| publisher.bytes(cell, bytes))
-            }
-            // A set's elements follow one by one.
-            (Some(_), Value::Set(_)) => Published::Visible,
-        };
-        if published == Published::Full && entry.kind != Kind::Set {
-            defer(position, None);
-        }
+        // Which key it was is only asked where there was no room.
+        publisher.words(&words, &mut |cell| {
+            let position = batch.iter().find(|&&position| keys.entry(position).cell() == Some(cell));
+            position.into_iter().for_each(|&position| defer(position, None));
+        });
     }
+    work.words = words;
     for (position, element) in work.elements() {
         let entry = keys.entry(position);
         let Value::Set(set) = &entry.value else { continue };
@@ -107,4 +107,26 @@ pub(crate) fn publish<P: Publisher>(
     }
     keys.recycle(work);
     refused
+}
+
+/// Publishes a key that is no word, or has no cell yet; but for the elements of a set, which follow one by one.
+fn publish_other<P: Publisher>(entry: &mut KeyEntry, publisher: &mut P) -> Published {
+    entry.set_dirty(false);
+    if entry.cell().is_none() {
+        if entry.is_empty() {
+            // There is nothing to show, and to wait for room would keep it from being dropped.
+            return Published::Visible;
+        }
+        entry.set_cell(publisher.open(entry.kind, entry.hash, entry.key()));
+    }
+    match (entry.cell(), &entry.value) {
+        // Its elements will find the same.
+        (_, Value::Set(_)) => Published::Visible,
+        (None, _) => Published::Full,
+        (Some(cell), Value::Register(register)) => {
+            let value = register.value.register.get();
+            value.map_or(Published::Visible, |bytes| publisher.bytes(cell, bytes))
+        }
+        (Some(cell), _) => entry.word().map_or(Published::Visible, |word| publisher.word(cell, word)),
+    }
 }

@@ -26,6 +26,14 @@ pub trait Publisher {
     }
     /// Publishes a value of one word: a counter as `i64` bits, a flag as 0 or 1.
     fn word(&mut self, cell: u32, value: u64) -> Published;
+    /// [`Publisher::word`] for each (cell, value), in their order; `full` is told each cell that found no room.
+    fn words(&mut self, words: &[(u32, u64)], full: &mut dyn FnMut(u32)) {
+        for &(cell, value) in words {
+            if self.word(cell, value) == Published::Full {
+                full(cell);
+            }
+        }
+    }
     /// Publishes a register's bytes.
     fn bytes(&mut self, cell: u32, value: &[u8]) -> Published;
     /// Publishes that an element is a member, or is not. Idempotent.

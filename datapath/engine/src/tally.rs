@@ -46,6 +46,13 @@ pub(crate) struct Tally {
 pub(crate) type Change = (NarrowEntry, NarrowEntry);
 
 impl Tally {
+    /// Whether the actor's slot is the first, or would be.
+    #[inline]
+    pub(crate) fn is_first(&self, who: Who) -> bool {
+        let [first, ..] = self.actors;
+        first.is_none() || first == who.number
+    }
+
     fn slot(&self, who: Who) -> Option<&Slot> {
         let at = self.actors.iter().position(|own| own.is_some() && *own == who.number)?;
         self.slots.get(at)

@@ -200,6 +200,29 @@ impl Writer {
         self.note(id, version);
     }
 
+    /// [`Writer::publish_word`] for each cell and value, in their order. All cells are brought near first, in a loop as short
+    /// as can be: while it waits for the translation of a page, a prefetch keeps its place among the instructions that the
+    /// processor looks ahead over.
+    #[inline]
+    pub fn publish_words(&mut self, words: impl Iterator<Item = (CellId, u64)> + Clone) {
+        let cells = self.geometry.cell_section.part(self.mapping.words(), self.worker);
+        let ring = self.geometry.changes.part(self.mapping.words(), self.worker);
+        for (id, _) in words.clone() {
+            if let Some(cell) = made(cells, id.0) {
+                crate::words::prefetch(&cell[CELL_META]);
+            }
+        }
+        let (generation, mut position) = (self.generation, self.change_position);
+        for (id, value) in words {
+            if let Some(cell) = of_kind(cells, id, KIND_COUNTER..=KIND_FLAG_DISABLE_WINS) {
+                let version = cell::publish_word(cell, value);
+                change_ring::append(ring, position, Entry { cell: id.0, generation, version });
+                position += 1;
+            }
+        }
+        self.change_position = position;
+    }
+
     /// Publishes a register's bytes. On `Full` (too long, no space, or not a register's cell) the last value stays.
     pub fn publish_bytes(&mut self, id: CellId, value: &[u8]) -> Result<(), Full> {
         let words = self.mapping.words();

@@ -182,24 +182,54 @@ pub fn decode_aliased_counter(bytes: &[u8]) -> Option<(AliasedCounter, usize)> {
     let (alias, rest) = short_varint(rest)?;
     let (increments, rest) = short_varint(rest)?;
     let (decrements, rest) = short_varint(rest)?;
-    if alias == 0 || alias > MAX_ALIAS {
-        return None;
-    }
-    let (increments, decrements) = (u64::from(increments), u64::from(decrements));
+    let alias = u32::try_from(alias).ok().filter(|alias| (1..=MAX_ALIAS).contains(alias))?;
     Some((AliasedCounter { alias, increments, decrements }, bytes.len() - rest.len()))
 }
 
-/// A varint of at most three bytes.
+/// A varint of at most eight bytes, so 56 bits.
 #[inline]
-fn short_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
+fn short_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match *bytes {
-        [a, ref rest @ ..] if a < 0x80 => Some((u32::from(a), rest)),
-        [a, b @ 1..=0x7F, ref rest @ ..] => Some((u32::from(a & 0x7F) | u32::from(b) << 7, rest)),
+        [a, ref rest @ ..] if a < 0x80 => Some((u64::from(a), rest)),
+        [a, b @ 1..=0x7F, ref rest @ ..] => Some((u64::from(a & 0x7F) | u64::from(b) << 7, rest)),
         [a, b @ 0x80..=0xFF, c @ 1..=0x7F, ref rest @ ..] => {
-            Some((u32::from(a & 0x7F) | u32::from(b & 0x7F) << 7 | u32::from(c) << 14, rest))
+            Some((u64::from(a & 0x7F) | u64::from(b & 0x7F) << 7 | u64::from(c) << 14, rest))
         }
-        _ => None,
+        _ => wide_varint(bytes),
     }
+}
+
+/// A varint of at most eight bytes, in the same steps whatever its length.
+#[inline]
+fn wide_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    const STOPS: u64 = 0x8080_8080_8080_8080;
+    let word = match bytes.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => last_word(bytes),
+    };
+    let stops = !word & STOPS;
+    if stops == 0 {
+        return None;
+    }
+    // The bytes through the first that has no high bit.
+    let own = word & (stops ^ (stops - 1)) & !STOPS;
+    let len = stops.trailing_zeros() as usize / 8 + 1;
+    if own >> (8 * (len - 1)) == 0 {
+        // A last byte of nothing: one encoding of a number would be several.
+        return None;
+    }
+    // Seven bits of each byte, put together by twos, fours and eights.
+    let twos = own & 0x007F_007F_007F_007F | (own & 0x7F00_7F00_7F00_7F00) >> 1;
+    let fours = twos & 0x0000_3FFF_0000_3FFF | (twos & 0x3FFF_0000_3FFF_0000) >> 2;
+    let value = fours & 0x0FFF_FFFF | (fours & 0x0FFF_FFFF_0000_0000) >> 4;
+    Some((value, bytes.get(len..)?))
+}
+
+/// Fewer than eight bytes as a word. What is behind them ends no varint.
+fn last_word(bytes: &[u8]) -> u64 {
+    let mut word = [0xFF; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(word)
 }
 
 /// Writes a record as the log has it, plain, with another name.

@@ -136,7 +136,7 @@ proptest! {
         }
     }
 
-    /// The short way of reading an aliased counter takes every one whose numbers have at most three bytes.
+    /// The short way of reading an aliased counter takes every one whose numbers have at most eight bytes.
     #[test]
     fn aliased_counters(alias in 1..=MAX_ALIAS, parts in any::<[u64; 2]>(), shifts in proptest::array::uniform2(0u32..64)) {
         let [increments, decrements] = [parts[0] >> shifts[0], parts[1] >> shifts[1]];
@@ -144,7 +144,7 @@ proptest! {
         let delta = Delta { kind: Kind::Counter, name: Name::Alias(alias), op };
         let mut buf = [0; 64];
         let len = encode_delta(&delta, ActorId::new(1, 5), &mut buf)?;
-        let short = increments < 1 << 21 && decrements < 1 << 21;
+        let short = increments < 1 << 56 && decrements < 1 << 56;
         let expected = AliasedCounter { alias, increments, decrements };
         prop_assert_eq!(decode_aliased_counter(&buf[..len]), short.then_some((expected, len)));
         decode_all(&buf, ActorId::new(1, 5))?;
@@ -332,5 +332,40 @@ proptest! {
         for short in 0..len {
             prop_assert!(decode_frame(&buf[..short], header.cluster_tag).is_err(), "length {}", short);
         }
+    }
+}
+
+/// Numbers of every length, with anything behind them or nothing: the short way knows all of 56 bits, and none cut off or
+/// encoded longer than need be.
+#[test]
+fn short_way_knows_counters_of_fifty_six_bits() {
+    let actor = ActorId::new(1, 7);
+    for bits in 0..64 {
+        for number in [(1u64 << bits) - 1, 1 << bits, (1 << bits) | 0x55 & ((1 << bits) - 1)] {
+            let op = Op::Counter { increments: number.into(), decrements: (number / 3).into() };
+            let delta = Delta { kind: Kind::Counter, name: Name::Alias(1 + (number % 1000) as u32), op };
+            let mut buf = [0; 64];
+            let len = encode_delta(&delta, actor, &mut buf).unwrap();
+            for behind in [0x00, 0x7F, 0x80, 0xFF] {
+                buf[len..].fill(behind);
+                for end in [len, len + 1, len + 7, buf.len()] {
+                    let found = decode_aliased_counter(&buf[..end]);
+                    assert_eq!(found.is_some(), number < 1 << 56, "{number:#x}");
+                    let Some((counter, used)) = found else { continue };
+                    assert_eq!((counter.increments, counter.decrements, used), (number, number / 3, len));
+                }
+            }
+            assert!((0..len).all(|end| decode_aliased_counter(&buf[..end]).is_none()), "cut off");
+        }
+    }
+    // A one in more bytes than it needs, the last of them empty.
+    let op = Op::Counter { increments: 1, decrements: 0 };
+    let mut buf = [0; 64];
+    encode_delta(&Delta { kind: Kind::Counter, name: Name::Alias(1), op }, actor, &mut buf).unwrap();
+    for more in 0..7 {
+        let mut bytes = vec![buf[0], buf[1], 0x81];
+        bytes.extend(std::iter::repeat_n(0x80, more));
+        bytes.extend([0; 12]);
+        assert_eq!(decode_aliased_counter(&bytes), None, "{more}");
     }
 }

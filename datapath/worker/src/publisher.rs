@@ -94,6 +94,10 @@ impl Publisher for SegmentPublisher {
         Published::Visible
     }
 
+    fn words(&mut self, words: &[(u32, u64)], _: &mut dyn FnMut(u32)) {
+        self.writer.publish_words(words.iter().map(|&(cell, value)| (CellId::from_u32(cell), value)));
+    }
+
     fn bytes(&mut self, cell: u32, value: &[u8]) -> Published {
         published(self.writer.publish_bytes(CellId::from_u32(cell), value))
     }
