@@ -49,6 +49,19 @@ struct Run {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Fill an empty data directory with the state of a backup (`latticectl backup`), as a new node. Run it as the user that the
+    /// daemon runs as, before its first start.
+    Restore {
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        as_new: PathBuf,
+        /// The new node's configuration: its storage.directory is filled.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The backup is of this cluster, not of the configured one: copy its state. Both go on alone.
+        #[arg(long, value_name = "NAME")]
+        from_cluster: Option<String>,
+    },
     /// Say what is wrong with a configuration file, all of it at once, and exit with 2 if anything is.
     Check {
         /// The file.
@@ -63,6 +76,10 @@ pub fn latticed() -> ExitCode {
     let cli = Cli::parse();
     match (cli.command, cli.run) {
         (Some(Verb::Check { config }), _) => check(&config),
+        (Some(Verb::Restore { as_new, config, from_cluster }), _) => match Config::load(&config) {
+            Ok(config) => restore(&config, &as_new, from_cluster.as_deref()),
+            Err(error) => config_error(&error),
+        },
         (None, Run { config: Some(path), .. }) => match Config::load(&path) {
             Ok(config) => run(config, Options::default()),
             Err(error) => config_error(&error),
@@ -96,6 +113,26 @@ fn check(path: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => config_error(&error),
+    }
+}
+
+fn restore(config: &Config, backup: &Path, from_cluster: Option<&str>) -> ExitCode {
+    match daemon::restore(config, backup, from_cluster) {
+        Ok((about, restored)) => {
+            for finding in &restored.findings {
+                eprintln!("latticed: {finding}");
+            }
+            println!(
+                "{}: {} keys of node {} of cluster {}, in {} shards; start the daemon",
+                config.storage.directory.display(),
+                restored.keys,
+                about.node,
+                about.cluster,
+                about.shards
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
     }
 }
 

@@ -6,6 +6,7 @@
 //!   {"op":"status"}     -> {"ok":true,"node":…}              see [`Status`]
 //!   {"op":"converged"}  -> {"ok":true,"converged":true,…}    see [`Convergence`]
 //!   {"op":"snapshot"}   -> {"ok":true,"shards":4}            each shard is about to be written; its status says when it is
+//!   {"op":"backup"}     -> {"ok":true,"cluster":…}           see [`Backup`]; with descriptors, as attach
 //!   anything else       -> {"ok":false,"error":"<for people>","code":"<for programs>"}
 //! ```
 //!
@@ -39,6 +40,8 @@ pub enum Request {
     Converged,
     /// Write a snapshot of every shard to storage, as of now.
     Snapshot,
+    /// A fresh snapshot of every shard, as open files.
+    Backup,
 }
 
 /// Codes of errors, for programs.
@@ -251,6 +254,33 @@ pub struct Convergence {
     pub peers: Vec<Peer>,
 }
 
+/// A reply to `backup`. With its first byte come descriptors: for each shard that of its snapshot, open for reading, and one
+/// more, of the records of all shards since then, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Cluster name.
+    pub cluster: String,
+    /// What its frames carry.
+    pub cluster_tag: u32,
+    /// Node id.
+    pub node: u16,
+    /// Everything acknowledged before this moment is in it, milliseconds of Unix time.
+    pub taken_unix_ms: u64,
+    /// All shards, in their order.
+    pub shards: Vec<BackupShard>,
+}
+
+/// One shard of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupShard {
+    /// Which.
+    pub shard: u16,
+    /// Generation of its snapshot.
+    pub generation: u64,
+    /// Bytes of its records since then.
+    pub records_bytes: u64,
+}
+
 /// A reply as it stands on the line: `ok`, and the fields of either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply<T> {
@@ -318,6 +348,7 @@ mod tests {
             (r#"{"op":"status","extra":[1]}"#, Request::Status),
             (r#"{"op":"converged"}"#, Request::Converged),
             (r#"{"op":"snapshot"}"#, Request::Snapshot),
+            (r#"{"op":"backup"}"#, Request::Backup),
         ] {
             assert_eq!(serde_json::from_str::<Request>(text).ok(), Some(request), "{text}");
         }

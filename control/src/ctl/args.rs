@@ -77,6 +77,22 @@ pub(super) enum Verb {
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
         timeout: Duration,
     },
+    /// Write a backup of all shards to a file. The daemon goes on meanwhile; `latticed restore` makes a node of it.
+    Backup {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// Print every key with its value, as JSON lines, sorted by key.
+    Dump {
+        /// Only those that begin with this.
+        #[arg(long, default_value = "")]
+        prefix: OsString,
+        /// Those of a backup. Needs no daemon.
+        #[arg(long, value_name = "FILE", conflicts_with = "stale")]
+        backup: Option<PathBuf>,
+        #[command(flatten)]
+        read: Read,
+    },
     /// Make and keep the certificates by which nodes know each other. Needs no daemon.
     #[command(subcommand)]
     Cluster(Cluster),

@@ -63,6 +63,14 @@ pub(super) enum CtlError {
     /// A snapshot could not be written.
     #[error("a snapshot failed, and the one before is still in place; the daemon's log says why")]
     SnapshotFailed,
+    /// A backup can't be written or read.
+    #[error(transparent)]
+    Backup(#[from] lattice_storage::StorageError),
+    /// The daemon's reply came without its files.
+    #[error(
+        "the daemon's reply came without the files of its snapshots; are latticectl and latticed of the same version?"
+    )]
+    NoDescriptors,
     /// Snapshots are not durable in time.
     #[error(
         "{durable} of {shards} snapshots are durable after {timeout:?}; the rest goes on, see `latticectl status`"

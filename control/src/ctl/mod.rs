@@ -1,9 +1,11 @@
 //! `latticectl`: reads, writes and watches the state of this host's daemon, and asks it how it is.
 //!
 //! ```text
-//!   get members keys watch        segment, read-only        no daemon needed with --stale
+//!   get members keys watch dump   segment, read-only        no daemon needed with --stale
 //!   add enable disable set …      rings (lattice-client)    wait until applied and visible on this host
-//!   status converged              admin socket              one JSON line each way
+//!   status converged snapshot     admin socket              one JSON line each way
+//!   backup                        admin socket              and the snapshots' files, open
+//!   dump --backup                 file                      no daemon
 //!   cluster                       files (crate::pki)        no daemon
 //! ```
 //!
@@ -13,14 +15,17 @@
 
 mod admin;
 mod args;
+mod backup;
 mod cluster;
 mod data;
 mod discover;
+mod dump;
 mod error;
 mod output;
 mod report;
 mod watch;
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -55,12 +60,17 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
     if let Verb::Cluster(verb) = &cli.verb {
         return cluster::cluster(verb, &output).map(|()| Outcome::Yes);
     }
+    if let Verb::Dump { prefix, backup: Some(file), .. } = &cli.verb {
+        return dump::dump_backup(file, prefix.as_bytes()).map(|()| Outcome::Yes);
+    }
     let place = discover::place(cli.socket.as_deref(), cli.dir.as_deref())?;
     let done = |result: Result<(), CtlError>| result.map(|()| Outcome::Yes);
     match &cli.verb {
         Verb::Status => done(report::status(&place, &output)),
         Verb::Peers => done(report::peers(&place, &output)),
         Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
+        Verb::Dump { prefix, read, .. } => done(dump::dump(&place, prefix.as_bytes(), read)),
+        Verb::Backup { file } => done(backup::backup(&place, file, &output)),
         Verb::Snapshot { timeout } => done(report::snapshot(&place, *timeout, &output)),
         // Above: it needs no daemon.
         Verb::Cluster(_) => Ok(Outcome::Yes),

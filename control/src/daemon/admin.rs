@@ -11,6 +11,7 @@
 //! nor says anything is closed after [`IDLE_TIMEOUT`]; one that does not take its reply, after [`WRITE_TIMEOUT`]. There
 //! are never more connections than `max_clients` and a few for `latticectl`; one too many is told so.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::attach::Attachment;
-use super::{Daemon, StartError, attach, status};
+use super::{Daemon, StartError, attach, backup, status};
 use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, Snapshots, codes};
 
 /// Connections beyond `max_clients`, so that `latticectl` gets an answer when all clients are there.
@@ -181,25 +182,35 @@ impl Connection {
             Request::Attach => self.attach().await,
             Request::Status => self.send(&Reply::Done(status::status(&self.daemon).await)).await,
             Request::Snapshot => self.send(&self.snapshot().await).await,
+            Request::Backup => self.backup().await,
             Request::Converged => self.send(&Reply::Done(status::convergence(&self.daemon).await)).await,
         }
     }
 
-    /// Tells every worker to write snapshots.
     async fn snapshot(&self) -> Reply<Snapshots> {
-        let daemon = &self.daemon;
-        if daemon.storage.is_none() {
-            let error = "this daemon keeps nothing on disk (storage.mode = \"memory\")";
-            return Reply::Refused(Refusal::new(codes::NO_STORAGE, error));
+        match take_snapshots(&self.daemon).await {
+            Ok(()) => Reply::Done(Snapshots { shards: self.daemon.config.cluster.shards }),
+            Err(refusal) => Reply::Refused(refusal),
         }
-        let deadline = Instant::now() + COMMAND_TIMEOUT;
-        for worker in 0..daemon.workers.count() {
-            if !daemon.workers.send_until(worker, Command::TakeSnapshots, deadline).await {
-                let error = format!("worker {worker} takes no commands at the moment; try again");
-                return Reply::Refused(Refusal::new(codes::BUSY, error));
-            }
-        }
-        Reply::Done(Snapshots { shards: daemon.config.cluster.shards })
+    }
+
+    async fn backup(&mut self) -> Result<(), End> {
+        let (reply, descriptors) = match backup::backup(&self.daemon).await {
+            Ok(backup) => backup,
+            Err(refusal) => return self.send(&Reply::<Nothing>::Refused(refusal)).await,
+        };
+        self.send_with_descriptors(&Reply::Done(reply), &descriptors).await
+    }
+
+    async fn send_with_descriptors<T: Serialize>(
+        &mut self,
+        reply: &Reply<T>,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), End> {
+        let line = reply.to_line();
+        let sent = attach::send_with_descriptors(self.stream.get_ref(), &line, descriptors);
+        let count = within_write_timeout(sent).await?;
+        within_write_timeout(self.stream.get_mut().write_all(&line[count..])).await
     }
 
     async fn attach(&mut self) -> Result<(), End> {
@@ -215,10 +226,7 @@ impl Connection {
             Err(refusal) => return self.send(&Reply::<Nothing>::Refused(refusal)).await,
         };
         self.attachment = Some(attachment);
-        let line = Reply::Done(reply).to_line();
-        let sent = attach::send_with_descriptors(self.stream.get_ref(), &line, &descriptors);
-        let count = within_write_timeout(sent).await?;
-        within_write_timeout(self.stream.get_mut().write_all(&line[count..])).await
+        self.send_with_descriptors(&Reply::Done(reply), &descriptors).await
     }
 
     async fn send<T: Serialize>(&mut self, reply: &Reply<T>) -> Result<(), End> {
@@ -259,6 +267,25 @@ impl Connection {
             attachment.detach(&self.daemon).await;
         }
     }
+}
+
+/// Tells every worker to write snapshots, beginning now.
+///
+/// # Errors
+/// [`Refusal`]: there is nowhere to write them, or a worker is busy; some may have been told.
+pub(super) async fn take_snapshots(daemon: &Daemon) -> Result<(), Refusal> {
+    if daemon.storage.is_none() {
+        let error = "this daemon keeps nothing on disk (storage.mode = \"memory\")";
+        return Err(Refusal::new(codes::NO_STORAGE, error));
+    }
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
+    for worker in 0..daemon.workers.count() {
+        if !daemon.workers.send_until(worker, Command::TakeSnapshots, deadline).await {
+            let error = format!("worker {worker} takes no commands at the moment; try again");
+            return Err(Refusal::new(codes::BUSY, error));
+        }
+    }
+    Ok(())
 }
 
 /// Completes when the client is dismissed; never for a connection that is not attached.

@@ -18,6 +18,7 @@
 
 mod admin;
 mod attach;
+mod backup;
 mod directory;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod neighbours;
 mod observe;
 mod ports;
 mod rate_limit;
+mod restore;
 mod roster;
 mod start;
 mod status;
@@ -37,6 +39,7 @@ mod workers;
 
 pub use directory::{create_private, dev_path};
 pub use error::{RunError, StartError};
+pub use restore::{RestoreError, restore};
 pub use start::{Options, run};
 
 use std::net::SocketAddr;

@@ -22,8 +22,8 @@ use std::time::Duration;
 use lattice_crdt::ActorId;
 use lattice_engine::Instant;
 use lattice_storage::{
-    Directory, Finding, Flusher, FlusherThread, ShardKeeper, ShardLog, StorageEvent, StorageOptions,
-    SyncPolicy, boot_id, snapshot_service, spawn_flusher, spawn_snapshots,
+    Directory, Finding, Flusher, FlusherThread, ShardImage, ShardKeeper, ShardLog, StorageEvent,
+    StorageOptions, SyncPolicy, boot_id, snapshot_service, spawn_flusher, spawn_snapshots,
 };
 use lattice_worker::{Command, Engine, WorkerStorage};
 use tokio::sync::mpsc;
@@ -59,6 +59,10 @@ pub struct About {
     pub began: Vec<(Option<ActorId>, u64)>,
     /// What was not as it should be.
     pub findings: Vec<Finding>,
+    /// Of each shard: its log on disk and the snapshot beside it, for backups.
+    pub images: Vec<ShardImage>,
+    /// Held by the backup that is being taken.
+    pub backup_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Makes the engines: from the data directory, or empty ones.
@@ -88,13 +92,14 @@ pub fn open(config: &Config, identity: &Identity) -> Result<Prepared, StartError
         let generation = recovered.keeper.base_generation();
         about.began.push((recovered.continued.then_some(recovered.actor), generation));
         about.findings.extend(recovered.findings);
+        about.images.push(recovered.keeper.image());
         engines.push(recovered.engine);
         keepers.push((shard, recovered.keeper));
     }
     Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }) })
 }
 
-fn options(config: &Config) -> Result<StorageOptions, StartError> {
+pub(super) fn options(config: &Config) -> Result<StorageOptions, StartError> {
     Ok(StorageOptions {
         data: config.storage.directory.clone(),
         runtime: config.paths.logs(),

@@ -33,7 +33,7 @@ mod write;
 
 pub use read::{BackupReader, BackupShard};
 pub use restore::{Restored, restore};
-pub use write::{BackupWriter, ShardCopy};
+pub use write::{BackupFile, BackupWriter, ShardCopy};
 
 use crate::fields::{Get, Put};
 use lattice_wire::MAX_RECORD_BYTES;

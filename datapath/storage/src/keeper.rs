@@ -20,6 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone)]
 pub struct ShardImage(Arc<Mutex<Image>>);
 
+impl std::fmt::Debug for ShardImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardImage").finish_non_exhaustive()
+    }
+}
+
 impl ShardImage {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Image> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

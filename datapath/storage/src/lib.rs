@@ -108,7 +108,9 @@ mod shard_log;
 mod snapshot;
 mod start;
 
-pub use backup::{BackupAbout, BackupReader, BackupShard, BackupWriter, Restored, ShardCopy, restore};
+pub use backup::{
+    BackupAbout, BackupFile, BackupReader, BackupShard, BackupWriter, Restored, ShardCopy, restore,
+};
 pub use directory::{Directory, StorageOptions, boot_id};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Finding, FindingKind, StorageError};

@@ -5,7 +5,7 @@ mod support;
 use lattice_crdt::{ActorId, Kind};
 use lattice_engine::{Engine, EngineConfig, LocalOp, MemoryLog};
 use lattice_storage::{
-    BackupAbout, BackupReader, BackupWriter, Directory, FileLog, LogHandle, Restored, ShardKeeper,
+    BackupAbout, BackupFile, BackupReader, Directory, FileLog, LogHandle, Restored, ShardKeeper,
     StorageError, StorageOptions, restore,
 };
 use lattice_wire::MAX_FRAME_BYTES;
@@ -111,7 +111,7 @@ fn about() -> BackupAbout {
 }
 
 fn back_up(shards: &[Shard], path: &Path) -> Result<u64, StorageError> {
-    let mut writer = BackupWriter::create(path, about())?;
+    let mut writer = BackupFile::create(path)?.begin(about())?;
     for shard in shards {
         writer.shard(&shard.keeper.image().copy()?)?;
     }
@@ -254,14 +254,14 @@ fn nothing_that_is_there_is_overwritten() {
 
     // Two at once: one goes on, whichever began.
     let second = place.path().join("second");
-    let writer = BackupWriter::create(&second, about()).unwrap();
+    let writer = BackupFile::create(&second).unwrap().begin(about()).unwrap();
     let refused = says(back_up(&shards, &second).unwrap_err());
     assert!(refused.ends_with("second.partial: another backup is being written there"), "{refused}");
     drop(writer);
     assert!(!place.path().join("second.partial").exists(), "what was not finished is gone");
     // What a killed one left is no obstacle, and a file that came meanwhile is kept.
     std::fs::write(place.path().join("second.partial"), b"left").unwrap();
-    let mut writer = BackupWriter::create(&second, about()).unwrap();
+    let mut writer = BackupFile::create(&second).unwrap().begin(about()).unwrap();
     assert!(says(writer.shard(&shards[1].keeper.image().copy().unwrap()).unwrap_err()).contains("next"));
     shards.iter().for_each(|shard| writer.shard(&shard.keeper.image().copy().unwrap()).unwrap());
     std::fs::write(&second, b"mine").unwrap();
@@ -269,7 +269,7 @@ fn nothing_that_is_there_is_overwritten() {
     assert_eq!(std::fs::read(&second).unwrap(), b"mine");
     assert!(!place.path().join("second.partial").exists());
     let third = place.path().join("third");
-    let short = BackupWriter::create(&third, about()).unwrap();
+    let short = BackupFile::create(&third).unwrap().begin(about()).unwrap();
     assert!(says(short.finish().unwrap_err()).contains("shards are missing"));
     let len = back_up(&shards, &third).unwrap();
     assert_eq!(len, std::fs::metadata(&third).unwrap().len());

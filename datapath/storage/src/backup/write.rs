@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   ShardImage::copy ─> ShardCopy: the snapshot that is in place, open, and the records since
-//!   BackupWriter::create ─> FILE.partial, locked ─> shard by shard ─> finish: sync, rename to FILE, sync the directory
+//!   BackupFile::create ─> FILE.partial, locked ─> begin ─> shard by shard ─> finish: sync, rename to FILE, sync the directory
 //! ```
 //!
 //! The snapshot stays what it is while it is open, whatever takes its name: so nothing has to be held up for as long as a backup
@@ -82,23 +82,29 @@ fn snapshot_of(file: &File, path: &Path) -> Result<SnapshotReader, StorageError>
     SnapshotReader::within(Box::new(file.try_clone().map_err(failed)?), path, 0, len_bytes)
 }
 
+/// The place of a backup that is not there yet, held against others. Dropped, nothing is left of it.
+#[derive(Debug)]
+pub struct BackupFile {
+    path: PathBuf,
+    beside: PathBuf,
+    file: File,
+    finished: bool,
+}
+
 /// A backup that is being written.
 #[derive(Debug)]
 pub struct BackupWriter {
     about: BackupAbout,
-    path: PathBuf,
-    beside: PathBuf,
-    file: File,
+    to: BackupFile,
     end: End,
-    finished: bool,
 }
 
-impl BackupWriter {
-    /// Begins a backup that will be at `path`.
+impl BackupFile {
+    /// Makes the file that will be at `path`, beside it.
     ///
     /// # Errors
     /// [`StorageError`]: something is there already, another backup is being written there, or what the system says.
-    pub fn create(path: &Path, about: BackupAbout) -> Result<Self, StorageError> {
+    pub fn create(path: &Path) -> Result<Self, StorageError> {
         if path.symlink_metadata().is_ok() {
             return Err(unfit(path, "is there already and is not overwritten"));
         }
@@ -106,13 +112,22 @@ impl BackupWriter {
         beside.push(".partial");
         let beside = PathBuf::from(beside);
         let file = open_alone(&beside)?;
+        // From here on its end takes the file away.
+        let new = Self { path: path.to_owned(), beside, file, finished: false };
+        new.file.set_len(0).map_err(new.failed("making the backup"))?;
+        Ok(new)
+    }
+
+    /// Begins to write.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn begin(self, about: BackupAbout) -> Result<BackupWriter, StorageError> {
         let mut block = [0; HEADER_BYTES];
         about.write(&mut block);
         let end = End { bytes: HEADER_BYTES as u64, ..End::default() };
-        // From here on its end takes the file away.
-        let mut writer = Self { about, path: path.to_owned(), beside, file, end, finished: false };
-        writer.file.set_len(0).map_err(writer.failed("making the backup"))?;
-        writer.put(&block)?;
+        let mut writer = BackupWriter { about, to: self, end };
+        writer.to.put(&block)?;
         Ok(writer)
     }
 
@@ -125,6 +140,26 @@ impl BackupWriter {
         written.map_err(self.failed("writing the backup"))
     }
 
+    /// Makes what was written durable under its name.
+    fn finish(mut self) -> Result<(), StorageError> {
+        self.file.sync_all().map_err(self.failed("syncing the backup"))?;
+        let named = rename_if_free(&self.beside, &self.path);
+        named.map_err(self.failed("putting the backup in place"))?;
+        self.finished = true;
+        sync_above(&self.path)
+    }
+}
+
+impl Drop for BackupFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It is no backup. If it stays, the next one takes its place.
+            let _ = std::fs::remove_file(&self.beside);
+        }
+    }
+}
+
+impl BackupWriter {
     /// Adds the next shard, in their order. The snapshot is checked to its last byte first.
     ///
     /// # Errors
@@ -150,14 +185,14 @@ impl BackupWriter {
         };
         let mut block = [0; SECTION_BYTES];
         section.write(&mut block);
-        self.put(&block)?;
+        self.to.put(&block)?;
         let mut from = copy.snapshot.try_clone().map_err(StorageError::io(&source, "reading"))?;
         from.seek(SeekFrom::Start(0)).map_err(StorageError::io(&source, "reading"))?;
-        let copied = std::io::copy(&mut from.take(section.snapshot_bytes), &mut self.file);
-        if copied.map_err(self.failed("writing the backup"))? != section.snapshot_bytes {
+        let copied = std::io::copy(&mut from.take(section.snapshot_bytes), &mut self.to.file);
+        if copied.map_err(self.to.failed("writing the backup"))? != section.snapshot_bytes {
             return Err(unfit(&source, "became shorter"));
         }
-        self.put(&copy.records)?;
+        self.to.put(&copy.records)?;
         self.end.add(&block);
         self.end.bytes += SECTION_BYTES as u64 + section.snapshot_bytes + section.records_bytes;
         Ok(())
@@ -169,26 +204,13 @@ impl BackupWriter {
     /// [`StorageError`]: shards are missing, something has taken the name meanwhile, or the system's.
     pub fn finish(mut self) -> Result<u64, StorageError> {
         if self.end.sections != u64::from(self.about.shards) {
-            return Err(unfit(&self.path, "shards are missing"));
+            return Err(unfit(&self.to.path, "shards are missing"));
         }
         let mut block = [0; SECTION_BYTES];
         self.end.write(&mut block);
-        self.put(&block)?;
-        self.file.sync_all().map_err(self.failed("syncing the backup"))?;
-        let named = rename_if_free(&self.beside, &self.path);
-        named.map_err(self.failed("putting the backup in place"))?;
-        self.finished = true;
-        sync_above(&self.path)?;
+        self.to.put(&block)?;
+        self.to.finish()?;
         Ok(self.end.bytes + SECTION_BYTES as u64)
-    }
-}
-
-impl Drop for BackupWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // It is no backup. If it stays, the next one takes its place.
-            let _ = std::fs::remove_file(&self.beside);
-        }
     }
 }
 
