@@ -8,6 +8,7 @@ use crate::merge;
 use crate::ports;
 use crate::read;
 use crate::report::Report;
+use crate::restart;
 use crate::scale;
 use crate::throughput;
 use crate::visible;
@@ -37,6 +38,7 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "scale", about: "how cost grows with keys, nodes, elements and actors; bytes of memory and on the wire", full_s: 40, run: scale::run },
     Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
     Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },
+    Bench { name: "restart", about: "a killed daemon of a million keys, until it is ready with all of them", full_s: 60, run: restart::run },
     Bench { name: "idle", about: "processor time of five daemons that have nothing to do", full_s: 15, run: idle::run },
     Bench { name: "etcd", about: "the same work for a three-node etcd: latency, throughput, reads; a leader killed, a host cut off", full_s: 65, run: etcd::run },
 ];

@@ -45,6 +45,7 @@ pub mod ports;
 pub mod raw;
 pub mod read;
 pub mod report;
+pub mod restart;
 pub mod runner;
 pub mod scale;
 pub mod series;

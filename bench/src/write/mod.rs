@@ -18,6 +18,9 @@
 //! **Acknowledgements**: the levels that exist are none (enqueued) and `*_wait` (applied and visible on this host).
 //! *Visible* and *acknowledged* differ by who is asked: the segment, or the ring.
 //!
+//! In rows that say *disk* the daemon keeps a log and snapshots (`storage.mode = "disk"`, synced every 10 ms): what that adds to
+//! a write of the same burst in memory is what `Logged` costs. In all others it keeps nothing.
+//!
 //! The application polls in all rows; the daemon polls (`busy`, a core of its own), or sleeps where the row says so. The
 //! daemon has no peers: what a peer costs is in `visible` and `throughput`.
 
@@ -44,6 +47,8 @@ const BURST: u32 = 64;
 const RATE_PER_S: u64 = 50_000;
 /// Against a sleeping one: it has time to fall asleep again between two of them.
 const SLEEPING_RATE_PER_S: u64 = 500;
+/// What a log on storage may add to a write, nanoseconds.
+const LOGGED_AT_MOST_NS: f64 = 100.0;
 /// This share of an open loop's writes only warms up.
 const WARM_UP_SHARE: u64 = 10;
 /// Looks before a poll offers its core: some ten microseconds.
@@ -59,7 +64,7 @@ pub fn run(effort: Effort) -> Result<Report> {
     let is_pinned = pin();
     let each = effort.pick(Duration::from_millis(2_000), Duration::from_millis(50));
     let hop = hop::one_way(each)?;
-    let busy = Host::start(IdleChoice::Busy, &all_cores)?;
+    let busy = Host::start(IdleChoice::Busy, &all_cores, StorageTable::memory())?;
     let mut report = Report::new(
         "write",
         json!({
@@ -67,6 +72,7 @@ pub fn run(effort: Effort) -> Result<Report> {
             "pinned": if is_pinned { "core 0: daemon; core 1: application" } else { "no: refused" },
             "waiting": "the application polls; the daemon polls (idle strategy busy) but in the row that says asleep",
             "port": busy.port,
+            "storage": "memory, but in the rows that say disk: a log on tmpfs, its image synced every 10 ms",
             "limit": "one hop through a bare ring between the same cores, ping-pong halved; enqueue: a bare ring's push",
         }),
     );
@@ -90,14 +96,20 @@ pub fn run(effort: Effort) -> Result<Report> {
             .setup(json!({ "loop": "open", "writes_per_s": RATE_PER_S, "level": "Local: applied and visible on this host" })),
     );
     push_enqueue(&mut report, &busy.client, each)?;
-    report.push(
-        Row::new(bursts(&busy.client, each)?)
-            .budget(Budget::at_most(Quantity::P50, 250.0))
-            .setup(json!({ "loop": "closed", "burst": BURST, "value": "from the first enqueue until all are visible, / 64" })),
-    );
+    let burst = json!({ "loop": "closed", "burst": BURST, "value": "from the first enqueue until all are visible, / 64" });
+    let in_memory = bursts(&busy.client, each)?;
+    let budget = Budget::at_most(Quantity::P50, 250.0);
+    report.push(Row::new(in_memory.clone()).budget(budget).setup(burst.clone()));
     report.push(Row::new(full_speed(&busy.client, each)?).setup(json!({ "loop": "closed", "clients": 1 })));
     drop(busy);
-    let asleep = Host::start(IdleChoice::Sleep, &all_cores)?;
+    let logging = Host::start(IdleChoice::Busy, &all_cores, StorageTable::default())?;
+    let logged = bursts(&logging.client, each)?.named("burst of 64 counters, each, visible; disk");
+    let budget = Budget::at_most(Quantity::P50, in_memory.numbers().p50 + LOGGED_AT_MOST_NS);
+    report.push(Row::new(logged).limit(in_memory).budget(budget).setup(burst));
+    let series = full_speed(&logging.client, each)?.named("1,000 counters, as fast as it goes; disk");
+    report.push(Row::new(series).setup(json!({ "loop": "closed", "clients": 1 })));
+    drop(logging);
+    let asleep = Host::start(IdleChoice::Sleep, &all_cores, StorageTable::memory())?;
     let series = WRITES[0].visible(&asleep.client, each, SLEEPING_RATE_PER_S)?;
     report.push(
         Row::new(series.named("counter, visible; daemon asleep").with_rate(SLEEPING_RATE_PER_S as f64))
@@ -125,14 +137,13 @@ struct Host {
 impl Host {
     /// Starts it on AF_XDP, as in production; where that is not to be had, on UDP, whose poll is a system call. A process may
     /// use the cores of who starts it, so it is started by a thread that has all of them; that is pinned afterwards.
-    fn start(idle: IdleChoice, all_cores: &CpuSet) -> Result<Host> {
+    fn start(idle: IdleChoice, all_cores: &CpuSet, storage: StorageTable) -> Result<Host> {
         rustix::thread::sched_setaffinity(None, all_cores)?;
         let has_xdp = Environment::probe().obstacle().is_none();
         let (fabric, port) = match has_xdp {
             true => (Fabric::Bridge, PortChoice::Xdp),
             false => (Fabric::Loopback, PortChoice::Udp),
         };
-        let storage = StorageTable::memory();
         let spec =
             ClusterSpec { hosts: 1, fabric, ports: vec![port], idle, storage, ..ClusterSpec::default() };
         let cluster = Cluster::start(&spec)?;
