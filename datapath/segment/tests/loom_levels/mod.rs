@@ -7,7 +7,7 @@ use lattice_segment::sync::{AtomicU64, Ordering};
 use loom::sync::Arc;
 use loom::thread;
 
-/// Ordering `watermark`: who sees it sees what was done before. (Failed with either end relaxed.)
+/// Ordering `watermark`: who sees it sees what was done before.
 #[test]
 fn a_watermark_means_what_it_stands_for() {
     explore(4, || {
@@ -29,8 +29,7 @@ fn a_watermark_means_what_it_stands_for() {
 }
 
 /// Orderings `told`, `sleep`: a client that goes to sleep and a daemon that tells it something: the client finds it, or the
-/// kernel finds that `told` has changed, or the daemon wakes it. (Failed without either fence of `sleep`, with either end of
-/// `told` relaxed, and with `awaiting` announced after the look.)
+/// kernel finds that `told` has changed, or the daemon wakes it.
 #[test]
 fn nobody_sleeps_through_what_he_is_told() {
     explore(4, || {
