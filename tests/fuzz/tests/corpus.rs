@@ -103,6 +103,7 @@ replays!(
     sync_request,
     sync_data,
     sync_ack,
+    forget,
     engine,
     snapshot,
     ring,
