@@ -6,6 +6,7 @@
 //!   {"op":"status"}     -> {"ok":true,"node":…}              see [`Status`]
 //!   {"op":"converged"}  -> {"ok":true,"converged":true,…}    see [`Convergence`]
 //!   {"op":"snapshot"}   -> {"ok":true,"shards":4}            each shard is about to be written; its status says when it is
+//!   {"op":"forget","node":3} -> {"ok":true,"node":3,"generation":1}   it is no member any more
 //!   {"op":"backup"}     -> {"ok":true,"cluster":…}           see [`Backup`]; with descriptors, as attach
 //!   anything else       -> {"ok":false,"error":"<for people>","code":"<for programs>"}
 //! ```
@@ -38,6 +39,11 @@ pub enum Request {
     Status,
     /// Whether this node and its peers hold the same.
     Converged,
+    /// A node is no member any more.
+    Forget {
+        /// Its node id.
+        node: u16,
+    },
     /// Write a snapshot of every shard to storage, as of now.
     Snapshot,
     /// A fresh snapshot of every shard, as open files.
@@ -58,6 +64,10 @@ pub mod codes {
     pub const BUSY: &str = "busy";
     /// The daemon keeps nothing on disk.
     pub const NO_STORAGE: &str = "no-storage";
+    /// There is no such peer.
+    pub const UNKNOWN_NODE: &str = "unknown-node";
+    /// The node lives, and is not to be forgotten.
+    pub const NODE_UP: &str = "node-up";
     /// The daemon is stopping.
     pub const STOPPING: &str = "stopping";
     /// The operating system refused something that the request needs.
@@ -132,6 +142,15 @@ pub struct Status {
     /// Where metrics and health are served; absent: nowhere.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metrics: Option<SocketAddr>,
+    /// State syncs that are under way.
+    #[serde(default)]
+    pub syncs: Vec<Sync>,
+    /// Nodes that were forgotten.
+    #[serde(default)]
+    pub forgotten: Vec<ForgottenNode>,
+    /// Operations of forgotten nodes that are missing here, summed over shards; given up when all members have answered.
+    #[serde(default)]
+    pub missing_of_forgotten: u64,
     /// Attached clients.
     pub clients: Vec<Client>,
     /// Counters, summed over workers.
@@ -173,6 +192,36 @@ pub struct Kept {
     pub snapshot_pending: bool,
     /// Snapshots that failed in this run.
     pub snapshots_failed: u64,
+}
+
+/// A reply to `forget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenNode {
+    /// Its node id.
+    pub node: u16,
+    /// The least generation that its epochs must have from now on: how often it was forgotten.
+    pub generation: u8,
+}
+
+/// A state sync that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sync {
+    /// The shard.
+    pub shard: u16,
+    /// The other node.
+    pub node: u16,
+    /// This node catches up; else the other one does.
+    pub incoming: bool,
+    /// Keys that came (incoming), or were looked at.
+    pub keys: u64,
+    /// Of so many, about.
+    pub keys_of: u64,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Milliseconds since it was asked for.
+    pub age_ms: u64,
+    /// Nothing moves: the other node is silent.
+    pub waits: bool,
 }
 
 /// One shard of the node.
@@ -217,6 +266,15 @@ pub struct Peer {
     pub converged: bool,
     /// Largest smoothed round trip of its shards, microseconds; 0 before the first.
     pub rtt_us: u64,
+    /// It was forgotten, and has not come back in a new epoch, in any shard.
+    #[serde(default)]
+    pub forgotten: bool,
+    /// Milliseconds since it was last heard in some shard; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub silent_ms: Option<u64>,
+    /// Empty keys, about, that can't be dropped because of it, summed over shards.
+    #[serde(default)]
+    pub holds_back_keys: u64,
     /// Ethernet address of the next hop (AF_XDP only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next_hop: Option<String>,

@@ -65,6 +65,12 @@ pub(super) enum Verb {
     Status,
     /// Show the other nodes: who they are, whether they live and since when, how far they are, where.
     Peers,
+    /// Take a node that will not come back out of the members. It no longer holds back the dropping of keys, and what no member
+    /// has of its operations is given up. Should it come back, it begins as a new member.
+    Forget {
+        /// Its node id.
+        node: u16,
+    },
     /// Tell whether this node and all its peers hold the same; exit with 1 if not.
     Converged {
         /// Seconds to wait for it.

@@ -68,6 +68,7 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
     match &cli.verb {
         Verb::Status => done(report::status(&place, &output)),
         Verb::Peers => done(report::peers(&place, &output)),
+        Verb::Forget { node } => done(report::forget(&place, *node, &output)),
         Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
         Verb::Dump { prefix, read, .. } => done(dump::dump(&place, prefix.as_bytes(), read)),
         Verb::Backup { file } => done(backup::backup(&place, file, &output)),

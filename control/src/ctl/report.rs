@@ -11,7 +11,7 @@ use super::admin::Admin;
 use super::discover::Place;
 use super::error::CtlError;
 use super::output::Output;
-use crate::protocol::{Convergence, Kept, Peer, Request, Snapshots, Status};
+use crate::protocol::{Convergence, ForgottenNode, Kept, Peer, Request, Snapshots, Status};
 
 /// Pause between two questions while waiting for convergence: a fraction of a heartbeat.
 const CONVERGED_POLL: Duration = Duration::from_millis(20);
@@ -31,6 +31,18 @@ pub(super) fn peers(place: &Place, output: &Output) -> Result<(), CtlError> {
         members(&mut text, &status);
         text
     })
+}
+
+/// `forget`.
+pub(super) fn forget(place: &Place, node: u16, output: &Output) -> Result<(), CtlError> {
+    let done: ForgottenNode = Admin::connect(place)?.ask(Request::Forget { node })?;
+    let text = || {
+        format!(
+            "node {} is forgotten here, and the other members are told; should it come back, it begins as a new member\n",
+            done.node
+        )
+    };
+    output.datum(|| json!(done), text)
 }
 
 /// `converged`: waits at most `timeout` for it.
@@ -89,6 +101,7 @@ fn verdict(answer: &Convergence) -> String {
 
 fn peer_state(peer: &Peer) -> &'static str {
     match (peer.up, peer.converged) {
+        (false, _) if peer.forgotten => "forgotten",
         (false, _) => "down",
         (true, false) => "up, differs or not compared yet",
         (true, true) => "up, equal",
@@ -134,6 +147,7 @@ fn screen(status: &Status) -> String {
         );
     }
     kept(&mut text, status);
+    syncs(&mut text, status);
     let _ = writeln!(text, "clients {}", status.clients.len());
     for client in &status.clients {
         let pid = client.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
@@ -143,6 +157,33 @@ fn screen(status: &Status) -> String {
         let _ = writeln!(text, "{name:<40} {value}");
     }
     text
+}
+
+fn syncs(text: &mut String, status: &Status) {
+    for sync in &status.syncs {
+        let _ = writeln!(
+            text,
+            "sync    shard {} {} node {}: {} of {} keys, {} bytes, {:.1} s{}",
+            sync.shard,
+            if sync.incoming { "from" } else { "to" },
+            sync.node,
+            sync.keys,
+            sync.keys_of,
+            sync.bytes,
+            Duration::from_millis(sync.age_ms).as_secs_f64(),
+            if sync.waits { ", waiting for it to be heard again" } else { "" }
+        );
+    }
+    for forgotten in &status.forgotten {
+        let _ = writeln!(text, "forgotten node {} (generation {})", forgotten.node, forgotten.generation);
+    }
+    if status.missing_of_forgotten > 0 {
+        let _ = writeln!(
+            text,
+            "forgotten {} operations are missing, and given up when all members have answered",
+            status.missing_of_forgotten
+        );
+    }
 }
 
 fn kept(text: &mut String, status: &Status) {

@@ -25,7 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::attach::Attachment;
-use super::{Daemon, StartError, attach, backup, status};
+use super::{Daemon, StartError, attach, backup, forget, status};
 use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, Snapshots, codes};
 
 /// Connections beyond `max_clients`, so that `latticectl` gets an answer when all clients are there.
@@ -182,6 +182,10 @@ impl Connection {
             Request::Attach => self.attach().await,
             Request::Status => self.send(&Reply::Done(status::status(&self.daemon).await)).await,
             Request::Snapshot => self.send(&self.snapshot().await).await,
+            Request::Forget { node } => match forget::request(&self.daemon, node).await {
+                Ok(done) => self.send(&Reply::Done(done)).await,
+                Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
+            },
             Request::Backup => self.backup().await,
             Request::Converged => self.send(&Reply::Done(status::convergence(&self.daemon).await)).await,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_worker::Event;
 
-use super::{Daemon, storage};
+use super::{Daemon, forget, storage};
 
 /// Period of looking for events: how long a client that broke the rules may keep its connection, nothing else.
 const POLL: Duration = Duration::from_millis(50);
@@ -40,9 +40,12 @@ fn handle(daemon: &Arc<Daemon>, event: Event) {
         Event::Degraded { worker, what } => {
             tracing::warn!(worker, reason = %what, "degraded: {}", super::remedy(what));
         }
-        Event::EpochOver { shard, .. } => {
+        Event::EpochOver { shard, generation, .. } => {
             // It may have to wait for room in the worker's queue.
-            tokio::spawn(storage::renew_epoch(Arc::clone(daemon), shard));
+            tokio::spawn(storage::renew_epoch(Arc::clone(daemon), shard, generation));
+        }
+        Event::Forgotten { shard, nodes, .. } => {
+            tokio::spawn(forget::keep(Arc::clone(daemon), shard, nodes));
         }
         Event::Stopped { worker, drained } => tracing::info!(worker, drained, "worker stopped"),
     }

@@ -22,6 +22,7 @@ mod backup;
 mod directory;
 mod error;
 mod events;
+mod forget;
 mod http;
 mod identity;
 mod interface;
@@ -69,6 +70,7 @@ pub struct Daemon {
     reader: Reader,
     /// `None`: in memory only.
     storage: Option<storage::About>,
+    forgotten: forget::Forgotten,
     port_mode: PortMode,
     /// Held for its link to the interface: dropping it would end the frames.
     program: Option<Mutex<XdpProgram>>,

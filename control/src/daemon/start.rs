@@ -11,6 +11,7 @@ use lattice_segment::{Reader, Segment, SegmentConfig, Writer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::attach::Clients;
+use super::forget::Forgotten;
 use super::identity::Identity;
 use super::neighbours::{KnownRoutes, Neighbours};
 use super::observe::Observer;
@@ -56,8 +57,9 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     let mut signals = Signals::new(options)?;
     directory::create(&config.paths.directory)?;
     let _lock = directory::lock(&config.paths.lock())?;
-    let identity = Identity::draw(config.node.id, 0)?;
-    let prepared = storage::open(&config, &identity)?;
+    let forgotten = Forgotten::open(&config)?;
+    let identity = Identity::draw(config.node.id, forgotten.generation())?;
+    let prepared = storage::open(&config, &identity, forgotten)?;
     let (members, hub) = membership::open(&config, &prepared, &identity)?.unzip();
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
@@ -139,6 +141,7 @@ async fn start(
         workers,
         reader,
         storage: about,
+        forgotten: prepared.forgotten,
         port_mode,
         program: ports.program.map(std::sync::Mutex::new),
         unserved_before_start: super::no_socket(&drops.unwrap_or_default()),

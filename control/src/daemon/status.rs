@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lattice_engine::SyncDirection;
 use lattice_members::pki;
 use lattice_worker::{ShardStatus, WorkerStatus};
 
@@ -10,7 +11,7 @@ use super::roster::Entry;
 use super::storage::About;
 use super::{Daemon, observe};
 use crate::config::SyncChoice;
-use crate::protocol::{Convergence, Kept, Peer, Shard, Status, Storage};
+use crate::protocol::{Convergence, ForgottenNode, Kept, Peer, Shard, Status, Storage, Sync};
 
 /// Time that workers have to answer. A worker answers within one turn of its loop; one that does not is reported.
 pub(super) const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,6 +43,9 @@ pub async fn status(daemon: &Daemon) -> Status {
         peers,
         ready: observe::facts(daemon).ready(),
         metrics: daemon.metrics,
+        syncs: syncs(&workers),
+        forgotten: forgotten(daemon),
+        missing_of_forgotten: of_shards(&workers).map(|shard| shard.missing_of_forgotten).sum(),
         clients: daemon.clients.list(),
         counters: counters(daemon),
     }
@@ -57,7 +61,7 @@ pub async fn convergence(daemon: &Daemon) -> Convergence {
 /// Only what every worker has said counts: a shard that is not heard of may differ.
 fn all_converged(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> bool {
     workers.len() == usize::from(daemon.workers.count())
-        && peers.iter().all(|peer| peer.up && peer.converged)
+        && peers.iter().all(|peer| peer.up && peer.converged || peer.forgotten)
         && !is_joining(daemon, peers)
 }
 
@@ -85,6 +89,31 @@ pub(super) fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
         .collect();
     shards.sort_by_key(|shard| shard.shard);
     shards
+}
+
+fn of_shards(workers: &[WorkerStatus]) -> impl Iterator<Item = &ShardStatus> {
+    workers.iter().flat_map(|worker| &worker.shards)
+}
+
+fn forgotten(daemon: &Daemon) -> Vec<ForgottenNode> {
+    let nodes = daemon.forgotten.others().into_iter();
+    nodes.map(|(node, generation)| ForgottenNode { node, generation }).collect()
+}
+
+/// State syncs that are under way.
+fn syncs(workers: &[WorkerStatus]) -> Vec<Sync> {
+    let all = of_shards(workers).flat_map(|shard| shard.syncs.iter().map(move |sync| (shard.shard, sync)));
+    all.map(|(shard, sync)| Sync {
+        shard,
+        node: sync.node,
+        incoming: sync.direction == SyncDirection::Incoming,
+        keys: sync.keys,
+        keys_of: sync.keys_of,
+        bytes: sync.bytes,
+        age_ms: sync.age_ns / 1_000_000,
+        waits: sync.waits,
+    })
+    .collect()
 }
 
 /// How storage stands.
@@ -139,6 +168,9 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         acked_lag_ms: 0,
         converged: lanes.peek().is_some(),
         rtt_us: 0,
+        forgotten: lanes.peek().is_some(),
+        silent_ms: None,
+        holds_back_keys: 0,
         next_hop: daemon.routes.text(slot),
         member: None,
     };
@@ -146,6 +178,9 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         joined.up &= lane.up;
         joined.converged &= lane.converged;
         joined.acked_lag_seqs = joined.acked_lag_seqs.saturating_add(lane.unacknowledged_seqs);
+        joined.forgotten &= lane.forgotten;
+        joined.holds_back_keys = joined.holds_back_keys.saturating_add(lane.holds_back);
+        joined.silent_ms = joined.silent_ms.max(lane.silent_ns.map(|ns| ns / 1_000_000));
         joined.rtt_us = joined.rtt_us.max(lane.smoothed_rtt_ns / 1000);
     }
     joined
@@ -186,6 +221,41 @@ fn membership(daemon: &Daemon, peers: &[Peer]) -> Vec<String> {
     reasons
 }
 
+/// What is wrong with this node's epochs, how many there are, and what stays because a peer is away.
+fn epochs(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for shard in of_shards(workers) {
+        if shard.is_forgotten {
+            let remedy = match daemon.forgotten.begins_anew() {
+                true => "restart latticed; it puts its state aside and begins as a new member",
+                false => "wait until that is kept; if it stays so, the log of latticed says why",
+            };
+            reasons.push(format!(
+                "shard {}: this node was forgotten by the cluster and takes no writes: {remedy}",
+                shard.shard
+            ));
+        }
+        if shard.actors * 5 >= shard.max_actors * 4 {
+            reasons.push(format!(
+                "shard {}: {} of {} actors are used up, and each start in another boot takes one more; what new epochs write \
+                 beyond them stays on its host: raise limits.max_actors (256 at most), or plan for a new cluster",
+                shard.shard, shard.actors, shard.max_actors
+            ));
+        }
+    }
+    for peer in peers.iter().filter(|peer| !peer.up && peer.holds_back_keys > 0) {
+        let since_start = || "since the start".to_owned();
+        reasons.push(format!(
+            "peer {} has been away {} and holds back the dropping of about {} empty keys: bring it back, or `latticectl forget {}`",
+            peer.node,
+            peer.silent_ms.map_or_else(since_start, |ms| format!("for {} s", ms / 1000)),
+            peer.holds_back_keys,
+            peer.node
+        ));
+    }
+    reasons
+}
+
 /// What is wrong, and what to do about it.
 fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -208,7 +278,8 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
             "storage, at the start: {finding}; peers bring what they have; restart once that is so to clear this"
         ));
     }
-    for peer in peers.iter().filter(|peer| !peer.up) {
+    reasons.extend(epochs(daemon, workers, peers));
+    for peer in peers.iter().filter(|peer| !peer.up && !peer.forgotten) {
         reasons.push(format!(
             "peer {} ({}) is down or unreachable: check that its latticed runs and that UDP ports {} to {} pass",
             peer.node,

@@ -28,6 +28,7 @@ use lattice_storage::{
 use lattice_worker::{Command, Engine, WorkerStorage};
 use tokio::sync::mpsc;
 
+use super::forget::Forgotten;
 use super::identity::Identity;
 use super::workers::{Workers, engine_config};
 use super::{Daemon, StartError};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub engines: Vec<Engine>,
     /// `None`: in memory only.
     pub kept: Option<Kept>,
+    /// Nodes that are no members any more.
+    pub forgotten: Forgotten,
 }
 
 /// A data directory that was opened and recovered from.
@@ -69,14 +72,15 @@ pub struct About {
 ///
 /// # Errors
 /// [`StartError::Storage`], [`StartError::Engine`]. Nothing is left behind but directories that were made.
-pub fn open(config: &Config, identity: &Identity) -> Result<Prepared, StartError> {
+pub fn open(config: &Config, identity: &Identity, forgotten: Forgotten) -> Result<Prepared, StartError> {
     let now = Instant { monotonic_ns: lattice_segment::monotonic_ns(), wall_ns: super::workers::wall_ns() };
     if config.storage.mode == StorageMode::Memory {
         let engine = |shard| Engine::in_memory(engine_config(config, identity, identity.actor, shard), now);
         let engines = (0..config.cluster.shards).map(engine).collect::<Result<_, _>>()?;
-        return Ok(Prepared { engines, kept: None });
+        return Ok(Prepared { engines, kept: None, forgotten });
     }
     let mut directory = Directory::open(options(config)?)?;
+    forgotten.set_aside(&config.paths.logs())?;
     let (mut engines, mut keepers, mut about) = (Vec::new(), Vec::new(), About::default());
     for shard in 0..config.cluster.shards {
         let engine_config = |actor| engine_config(config, identity, actor, shard);
@@ -93,10 +97,12 @@ pub fn open(config: &Config, identity: &Identity) -> Result<Prepared, StartError
         about.began.push((recovered.continued.then_some(recovered.actor), generation));
         about.findings.extend(recovered.findings);
         about.images.push(recovered.keeper.image());
-        engines.push(recovered.engine);
+        let mut engine = recovered.engine;
+        engine.keep_forgotten(forgotten.others());
+        engines.push(engine);
         keepers.push((shard, recovered.keeper));
     }
-    Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }) })
+    Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }), forgotten })
 }
 
 pub(super) fn options(config: &Config) -> Result<StorageOptions, StartError> {
@@ -229,14 +235,17 @@ pub async fn tell(workers: &Workers, shard: u16, command: Command) {
 
 /// Draws a new epoch for a shard whose present one is over, and tells its worker. It is durable before the shard takes
 /// another operation.
-pub async fn renew_epoch(daemon: Arc<Daemon>, shard: u16) {
-    match Identity::draw(daemon.config.node.id, 0) {
+pub async fn renew_epoch(daemon: Arc<Daemon>, shard: u16, generation: u8) {
+    if let Err(error) = daemon.forgotten.begin_generation(shard, generation) {
+        tracing::error!(%error, "the generation of the next epoch is not kept: this node may be told once more that it was forgotten");
+    }
+    match Identity::draw(daemon.config.node.id, generation) {
         Ok(Identity { actor, session, .. }) => {
             tracing::warn!(
                 shard,
                 actor = format!("{:016x}", actor.as_u64()),
-                "a peer knows operations of this node that its storage does not have: an older copy was brought back, or the \
-                 disk lost what it had synced; a new epoch begins"
+                "a new epoch begins: a peer knows operations of this node that its storage does not have (an older copy was \
+                 brought back, or the disk lost what it had synced), or the cluster has forgotten this node"
             );
             tell(&daemon.workers, shard, Command::BeginEpoch { shard, actor, session }).await;
         }

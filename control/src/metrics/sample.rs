@@ -183,6 +183,12 @@ mod tests {
             clock_ahead_ns: 0,
             stats,
             peers: vec![lane],
+            syncs: Vec::new(),
+            forgotten: Vec::new(),
+            missing_of_forgotten: 0,
+            is_forgotten: false,
+            actors: 1,
+            max_actors: 256,
             storage: None,
         };
         WorkerStatus {

@@ -140,7 +140,8 @@ impl<L: LogStore> Engine<L> {
     /// These nodes are forgotten, and this host will know that after any restart. Right after the start, and whenever
     /// [`Engine::forgotten_is_kept`] says no.
     pub fn keep_forgotten(&mut self, nodes: impl IntoIterator<Item = (u16, u8)>) {
-        for (node, generation) in nodes.into_iter().filter(|(_, generation)| *generation > 0) {
+        let own = self.config.actor.node();
+        for (node, generation) in nodes.into_iter().filter(|(node, least)| *least > 0 && *node != own) {
             self.learn_forgotten([(node, generation)]);
             join(&mut self.forgotten.kept, node, generation);
         }

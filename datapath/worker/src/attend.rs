@@ -44,6 +44,7 @@ impl Worker {
             self.counters_due_ns = now.monotonic_ns.saturating_add(self.config.counters_ns);
             self.publish_counters();
             self.clients.refresh_terms(&self.shards);
+            self.look_at_epochs();
             self.look_at_logs(now);
         }
         if let Phase::Draining { until_ns } = self.phase {
@@ -80,6 +81,16 @@ impl Worker {
             Command::SnapshotFailed { shard, number } => {
                 if let (Some(place), Some(snapshots)) = (self.shards.place(shard), &mut self.snapshots) {
                     snapshots.has_failed(place, now.monotonic_ns, number);
+                }
+            }
+            Command::Forget { node } => {
+                for engine in self.shards.engines_mut() {
+                    engine.forget(node);
+                }
+            }
+            Command::KeepForgotten { nodes } => {
+                for engine in self.shards.engines_mut() {
+                    engine.keep_forgotten(nodes.iter().copied());
                 }
             }
             Command::BeginEpoch { shard, actor, session } => self.begin_epoch(now, shard, actor, session),
@@ -142,7 +153,33 @@ impl Worker {
         }
     }
 
-    /// What is to be said of the logs and their epochs.
+    /// What is to be said of epochs that are over: this node's, and those of nodes that were forgotten.
+    fn look_at_epochs(&mut self) {
+        let worker = self.config.index;
+        for place in 0..self.shards.engines().len() {
+            let Some(engine) = self.shards.engines().get(place) else { break };
+            let (shard, is_over, generation) =
+                (engine.shard(), engine.epoch_is_over(), engine.wanted_generation());
+            let own = engine.actor().node();
+            let this = engine.is_forgotten().then_some((own, generation));
+            let all = || engine.forgotten().filter(|(node, _)| *node != own).chain(this);
+            let Some(told) = self.forgotten_told.get_mut(place) else { break };
+            if !all().eq(told.iter().copied()) {
+                let nodes: Vec<_> = all().collect();
+                if !self.outgoing.settle() {
+                    return;
+                }
+                told.clone_from(&nodes);
+                self.outgoing.send(Event::Forgotten { worker, shard, nodes });
+            }
+            if is_over && self.epochs_over & (1 << place) == 0 && self.outgoing.settle() {
+                self.epochs_over |= 1 << place;
+                self.outgoing.send(Event::EpochOver { worker, shard, generation });
+            }
+        }
+    }
+
+    /// What is to be said of the logs.
     fn look_at_logs(&mut self, now: Instant) {
         if self.snapshots.is_none() {
             return;
@@ -150,13 +187,8 @@ impl Worker {
         let (mut is_full, mut has_failed) = (false, false);
         for place in 0..self.shards.engines().len() {
             let Some(engine) = self.shards.engines().get(place) else { break };
-            let (shard, is_over) = (engine.shard(), engine.epoch_is_over());
             is_full |= engine.log().room() == 0;
             has_failed |= self.shards.log(place).is_some_and(LogHandle::has_failed);
-            if is_over && self.epochs_over & (1 << place) == 0 && self.outgoing.settle() {
-                self.epochs_over |= 1 << place;
-                self.outgoing.send(Event::EpochOver { worker: self.config.index, shard });
-            }
         }
         if has_failed {
             self.degrade(Degradation::StorageFailing, &"a log is not made durable any more");
@@ -225,6 +257,12 @@ impl Worker {
             clock_ahead_ns: engine.clock_ahead_ns(),
             stats,
             peers: (0..).map_while(|slot| engine.peer_status(slot, now)).collect(),
+            syncs: engine.syncs(now.monotonic_ns).collect(),
+            forgotten: engine.forgotten().collect(),
+            missing_of_forgotten: engine.missing_of_forgotten(),
+            is_forgotten: engine.is_forgotten(),
+            actors: engine.vector().len() as u64,
+            max_actors: engine.vector().limits().max_actors as u64,
         }
     }
 }

@@ -68,6 +68,16 @@ pub enum Command {
         /// The snapshot's number.
         number: u32,
     },
+    /// Takes a node out of the members (see `Engine::forget`). Ends in [`Event::Forgotten`], if there is such a peer.
+    Forget {
+        /// Its node id.
+        node: u16,
+    },
+    /// These nodes are forgotten, and this host knows it after any restart: the answer to [`Event::Forgotten`].
+    KeepForgotten {
+        /// Each with the least generation that its epochs must have.
+        nodes: Vec<(u16, u8)>,
+    },
     /// Goes on in a new epoch: the answer to [`Event::EpochOver`].
     BeginEpoch {
         /// The shard.
@@ -120,6 +130,18 @@ pub enum Event {
         worker: u16,
         /// The shard.
         shard: u16,
+        /// The generation that the new epoch must have.
+        generation: u8,
+    },
+    /// Some shard has learnt of a forgotten node. It is to be kept, and told to all workers ([`Command::KeepForgotten`]).
+    Forgotten {
+        /// The worker.
+        worker: u16,
+        /// The shard.
+        shard: u16,
+        /// Nodes, each with the least generation that its epochs must have. This node itself is among them if the shard has to
+        /// begin anew from nothing: until then it takes no writes.
+        nodes: Vec<(u16, u8)>,
     },
     /// The worker's thread ends after this.
     Stopped {

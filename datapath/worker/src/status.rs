@@ -1,7 +1,7 @@
 //! A worker's account of itself, made when the control thread asks.
 
 use lattice_crdt::ActorId;
-use lattice_engine::{EngineStats, PeerStatus};
+use lattice_engine::{EngineStats, PeerStatus, SyncStatus};
 use lattice_port::{PortMode, PortStats};
 use std::fmt;
 
@@ -53,6 +53,18 @@ pub struct ShardStatus {
     pub stats: EngineStats,
     /// The peers, in the order of their slots.
     pub peers: Vec<PeerStatus>,
+    /// State syncs that are under way.
+    pub syncs: Vec<SyncStatus>,
+    /// Forgotten nodes, each with the least generation that its epochs must have.
+    pub forgotten: Vec<(u16, u8)>,
+    /// Operations of forgotten nodes that are missing here, and are given up when all members have answered.
+    pub missing_of_forgotten: u64,
+    /// This node was forgotten itself, and takes no writes.
+    pub is_forgotten: bool,
+    /// Actors in the version vector.
+    pub actors: u64,
+    /// Actors for which there is room.
+    pub max_actors: u64,
 }
 
 /// How a shard is kept on storage.

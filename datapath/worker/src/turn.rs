@@ -85,6 +85,8 @@ pub struct Worker {
     pub(crate) degraded: u8,
     /// One bit for each shard, by its place, whose epoch is over and was reported so.
     pub(crate) epochs_over: u64,
+    /// Of each shard, by its place: the forgotten nodes that the control thread was told of.
+    pub(crate) forgotten_told: Vec<Vec<(u16, u8)>>,
     /// Since when some log has had no room.
     pub(crate) log_full_since_ns: Option<u64>,
     pub(crate) pinned_to: Option<usize>,
@@ -126,6 +128,7 @@ impl Worker {
         let mut publisher = SegmentPublisher::new(writer);
         counters::register(&mut publisher);
         let shards = Shards::new(engines, config.index, config.workers);
+        let forgotten_told = vec![Vec::new(); shards.engines().len()];
         let events_at_once = config.max_clients + Degradation::ALL.len() + shards.engines().len() + 1;
         Ok(Self {
             clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
@@ -141,6 +144,7 @@ impl Worker {
             phase: Phase::Running,
             degraded: 0,
             epochs_over: 0,
+            forgotten_told,
             log_full_since_ns: None,
             pinned_to: None,
             beat_due_ns: 0,
