@@ -11,6 +11,8 @@
 #   make kill     a daemon killed and cut off from its power under load, KILLS (500) times
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
 #   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
+#   make man      the manual pages, in target/man
+#   make deb      a Debian package with programs, unit, manual and completions, in target/deb
 #   make check    formatting, lints and a build with warnings denied
 #   make build    the release programs
 #   make fmt      formats the sources
@@ -33,7 +35,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt man deb
 
 deps:
 	@scripts/deps.sh
@@ -114,3 +116,12 @@ check: deps
 
 fmt:
 	cargo fmt --all
+
+man:
+	cargo build --release -p lattice-control --bins
+	mkdir -p $(TARGET)/man
+	$(TARGET)/release/latticectl man $(TARGET)/man
+
+deb: deps
+	cargo build --release -p lattice-control --bins
+	@scripts/deb.sh $(TARGET)/release $(TARGET)/deb

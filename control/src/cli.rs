@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LoadError};
-use crate::daemon::{self, Options, StartError};
+use crate::daemon::{self, LogControl, Options, StartError};
 
 /// The configuration is wrong, or the command line: nothing was started.
 const EXIT_CONFIG: u8 = 2;
@@ -26,7 +26,7 @@ const DEV_PORT_PLACES: u32 = 256;
     name = "latticed",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "The log goes to standard error; $LATTICED_LOG filters it (info, lattice_control=debug, ...).\n\
+    after_help = "The log goes to standard error; log.filter filters it, or $LATTICED_LOG (info, lattice_control=debug, ...).\n\
                   Exit codes: 0 stopped by a signal, 1 not started or failed, 2 wrong configuration or usage."
 )]
 struct Cli {
@@ -70,6 +70,11 @@ enum Verb {
     },
 }
 
+/// The command line of `latticed`, for its manual page.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs `latticed` with the process's arguments.
 #[must_use]
 pub fn latticed() -> ExitCode {
@@ -81,11 +86,11 @@ pub fn latticed() -> ExitCode {
             Err(error) => config_error(&error),
         },
         (None, Run { config: Some(path), .. }) => match Config::load(&path) {
-            Ok(config) => run(config, Options::default()),
+            Ok(config) => run(config, Options { file: Some(path), ..Options::default() }),
             Err(error) => config_error(&error),
         },
         (None, Run { dev: true, .. }) => match dev_config() {
-            Ok(config) => run(config, Options { stop_on_hangup: true }),
+            Ok(config) => run(config, Options { stop_on_hangup: true, ..Options::default() }),
             Err(error) => failed(&error),
         },
         (None, Run { config: None, dev: false }) => {
@@ -146,18 +151,27 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(EXIT_FAILED)
 }
 
-/// Runs the daemon, logging to standard error; `LATTICED_LOG` filters (as `info`, or `lattice_control=debug`).
-fn run(config: Config, options: Options) -> ExitCode {
-    let filter = EnvFilter::try_from_env("LATTICED_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Runs the daemon, logging to standard error. `LATTICED_LOG` filters, where it is set and no filter is wrong in it; else the
+/// configuration does, and can be changed.
+fn run(config: Config, mut options: Options) -> ExitCode {
+    let from_environment = EnvFilter::try_from_env("LATTICED_LOG").ok();
+    let is_fixed = from_environment.is_some();
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(from_environment.unwrap_or_else(|| EnvFilter::new(&config.log.filter)))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         // Else a log that nobody reads any more would be reported on standard error, by a macro that panics when that fails.
         .log_internal_errors(false)
-        .finish();
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    if !is_fixed {
+        options.log = Some(LogControl::new(move |filter| {
+            let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+            handle.reload(filter).map_err(|error| error.to_string())
+        }));
+    }
     // It is only ever set here; were it set before, that one would be used.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
     match daemon::run(config, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),

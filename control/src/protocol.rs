@@ -39,6 +39,8 @@ pub enum Request {
     Status,
     /// Whether this node and its peers hold the same.
     Converged,
+    /// Reads the configuration file again and applies what can be applied while it runs.
+    Reload,
     /// A node is no member any more.
     Forget {
         /// Its node id.
@@ -70,6 +72,8 @@ pub mod codes {
     pub const NODE_UP: &str = "node-up";
     /// The daemon is stopping.
     pub const STOPPING: &str = "stopping";
+    /// The configuration file can't be used, or there is none.
+    pub const BAD_CONFIG: &str = "bad-config";
     /// The operating system refused something that the request needs.
     pub const SYSTEM: &str = "system";
 }
@@ -303,6 +307,30 @@ pub struct Snapshots {
     pub shards: u16,
 }
 
+/// One key of the configuration that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its name, as in `limits.max_keys`.
+    pub key: String,
+    /// What holds until it is applied, as TOML has it; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub old: Option<String>,
+    /// What the file says now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub new: Option<String>,
+}
+
+/// A reply to `reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The file.
+    pub file: PathBuf,
+    /// Took effect.
+    pub applied: Vec<Change>,
+    /// Takes effect at the next start.
+    pub needs_restart: Vec<Change>,
+}
+
 /// A reply to `converged`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Convergence {
@@ -405,6 +433,7 @@ mod tests {
             (r#"{"op":"attach"}"#, Request::Attach),
             (r#"{"op":"status","extra":[1]}"#, Request::Status),
             (r#"{"op":"converged"}"#, Request::Converged),
+            (r#"{"op":"reload"}"#, Request::Reload),
             (r#"{"op":"snapshot"}"#, Request::Snapshot),
             (r#"{"op":"backup"}"#, Request::Backup),
         ] {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lattice_engine::{EngineLimits, EngineTimers};
 
 use super::schema::{
-    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, PortChoice, Storage, StorageMode,
+    Cluster, Config, Idle, Limits, Log, Metrics, Network, Node, Paths, PortChoice, Storage, StorageMode,
     SyncChoice, Timers, Workers,
 };
 
@@ -49,6 +49,12 @@ pub(super) fn storage(node_name: &str) -> Storage {
 impl Default for Workers {
     fn default() -> Self {
         Self { cores: vec![0], idle: Idle::Yield }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned() }
     }
 }
 
@@ -113,6 +119,7 @@ impl Config {
             // What is tried out is not kept.
             storage: Storage { mode: StorageMode::Memory, ..storage("dev") },
             paths: Paths { directory },
+            log: Log::default(),
             metrics: Metrics::default(),
             limits: Limits {
                 max_keys: 16_384,

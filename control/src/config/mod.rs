@@ -21,7 +21,7 @@ mod validate;
 
 pub use report::{ConfigErrors, Problem};
 pub use schema::{
-    Cluster, Config, Idle, Limits, MAX_PEERS, Metrics, Network, Node, Paths, Peer, PortChoice, Security,
+    Cluster, Config, Idle, Limits, Log, MAX_PEERS, Metrics, Network, Node, Paths, Peer, PortChoice, Security,
     Storage, StorageMode, SyncChoice, Timers, Workers,
 };
 

@@ -9,7 +9,7 @@ use super::defaults;
 use super::reader::Section;
 use super::report::Report;
 use super::schema::{
-    Cluster, Config, Idle, Limits, Metrics, Network, Node, Paths, Peer, PortChoice, Security, Storage,
+    Cluster, Config, Idle, Limits, Log, Metrics, Network, Node, Paths, Peer, PortChoice, Security, Storage,
     StorageMode, SyncChoice, Timers, Workers,
 };
 
@@ -50,6 +50,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
     let workers = workers(root.section("workers"));
     let paths = paths(root.section("paths"), &node.name);
     let storage = storage(root.section("storage"), &node.name);
+    let log = log(root.section("log"));
     let metrics = metrics(root.section("metrics"));
     let limits = limits(root.section("limits"));
     let timers = timers(root.section("timers"));
@@ -57,7 +58,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
     let mut peers = Vec::new();
     root.tables("peers", |section| peers.extend(peer(section)));
     root.finish();
-    Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, security, peers }
+    Config { cluster, node, network, workers, paths, storage, log, metrics, limits, timers, security, peers }
 }
 
 /// A name that is also a file name.
@@ -196,6 +197,21 @@ fn storage(mut section: Section<'_, '_>, node_name: &str) -> Storage {
     );
     section.finish();
     storage
+}
+
+fn log(mut section: Section<'_, '_>) -> Log {
+    let expected = "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\"), or several with modules, such as \"info,lattice_control=debug\"";
+    let filter = section.string("filter", expected, |text| {
+        // What EnvFilter takes for a module is not known to be none: a level with a mistake in it would log nothing.
+        let is_level = |level: &str| {
+            !level.is_empty() && level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+        };
+        let levels = |part: &str| part.rsplit_once('=').map_or(is_level(part), |(_, level)| is_level(level));
+        let ok = text.split(',').all(levels) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+        ok.then(|| text.to_owned())
+    });
+    section.finish();
+    filter.map_or_else(Log::default, |filter| Log { filter })
 }
 
 fn metrics(mut section: Section<'_, '_>) -> Metrics {

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 /// Peers that a daemon may have: one actor each and its own must fit a shard's version vector, with room for the dead
 /// epochs of restarted nodes.
 pub const MAX_PEERS: usize = 127;
 
 /// Everything that one daemon is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// `[cluster]`: the same on every node.
     pub cluster: Cluster,
@@ -22,6 +24,8 @@ pub struct Config {
     pub paths: Paths,
     /// `[storage]`.
     pub storage: Storage,
+    /// `[log]`.
+    pub log: Log,
     /// `[metrics]`.
     pub metrics: Metrics,
     /// `[limits]`.
@@ -35,7 +39,7 @@ pub struct Config {
 }
 
 /// `[cluster]`: must be equal on all nodes, or they do not understand each other's frames.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cluster {
     /// Name; its hash is the tag that every frame carries.
     pub name: String,
@@ -46,7 +50,7 @@ pub struct Cluster {
 }
 
 /// `[node]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
     /// Unique in the cluster, 1 to 65534.
     pub id: u16,
@@ -55,7 +59,8 @@ pub struct Node {
 }
 
 /// How frames are moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortChoice {
     /// AF_XDP in driver mode, else in generic mode, else UDP, saying which and why.
     Auto,
@@ -68,7 +73,7 @@ pub enum PortChoice {
 }
 
 /// `[network]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Network {
     /// This node's address, the one that peers are told.
     pub address: IpAddr,
@@ -83,14 +88,15 @@ pub struct Network {
 }
 
 /// `[security]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Security {
     /// Holds `node.pem` and `ca.pem`, as `latticectl cluster` makes them.
     pub directory: PathBuf,
 }
 
 /// What a worker does when a turn of its loop found nothing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Idle {
     /// Polls on: a core of its own, the lowest latency.
     Busy,
@@ -101,7 +107,7 @@ pub enum Idle {
 }
 
 /// `[workers]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Workers {
     /// One pinned worker per entry; shard s belongs to worker s modulo their number.
     pub cores: Vec<usize>,
@@ -110,7 +116,7 @@ pub struct Workers {
 }
 
 /// `[paths]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Paths {
     /// Holds the segment, the admin socket and the lock; on tmpfs, so that publication never waits for a disk.
     pub directory: PathBuf,
@@ -143,7 +149,8 @@ impl Paths {
 }
 
 /// What of the state outlives the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StorageMode {
     /// Operations and snapshots go to the directory: a killed daemon loses nothing, a crashed machine what was not synced.
     Disk,
@@ -152,7 +159,8 @@ pub enum StorageMode {
 }
 
 /// When what was written is made to survive the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SyncChoice {
     /// Every `sync_interval_ms`, all of it at once.
     Interval,
@@ -163,7 +171,7 @@ pub enum SyncChoice {
 }
 
 /// `[storage]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Storage {
     /// What outlives the daemon.
     pub mode: StorageMode,
@@ -177,15 +185,22 @@ pub struct Storage {
     pub snapshot_interval_s: u64,
 }
 
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// What is logged, as tracing's `EnvFilter` understands it.
+    pub filter: String,
+}
+
 /// `[metrics]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// Where metrics and health are served over HTTP; `None`: nowhere.
     pub listen: Option<SocketAddr>,
 }
 
 /// `[limits]`: a bound on everything that can grow. Per shard unless the name says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Keys that local writes may create; what peers created is merged beyond it.
     pub max_keys: usize,
@@ -220,7 +235,7 @@ pub struct Limits {
 }
 
 /// `[timers]`, milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Timers {
     /// Period of heartbeats to each peer and shard.
     pub heartbeat_ms: u64,
@@ -247,7 +262,7 @@ pub struct Timers {
 }
 
 /// One of `[[peers]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Peer {
     /// Its node id.
     pub id: u16,

@@ -38,7 +38,7 @@ fn reference_names_every_key() {
     // The reader lists the keys that it knows when it meets one that is like none of them.
     let extra = "zzzzzzzz = 1\n";
     for section in
-        ["cluster", "node", "network", "workers", "paths", "storage", "metrics", "limits", "timers"]
+        ["cluster", "node", "network", "workers", "paths", "storage", "log", "metrics", "limits", "timers"]
     {
         let text = REFERENCE.replace(&format!("\n[{section}]"), &format!("\n[{section}]\n{extra}#"));
         let problem = problems(&text).remove(0);
@@ -170,6 +170,8 @@ fn each_mistake_is_told_with_its_line() {
             "[timers]\nmin_rto_ms = 300",
             "7: timers.max_rto_ms: is 200, below timers.min_rto_ms, 300; expected at least 300",
         ),
+        ("[log]\nfilter = \"loud\"", "8: log.filter: is \"loud\"; expected a level (\"error\", \"warn\""),
+        ("[log]\nfilter = \"info,a=\"", "8: log.filter: is \"info,a=\"; expected a level"),
         (
             "[metrics]\nlisten = \"localhost\"",
             "8: metrics.listen: is \"localhost\"; expected an address of this host and a TCP port",

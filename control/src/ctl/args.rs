@@ -99,6 +99,26 @@ pub(super) enum Verb {
         #[command(flatten)]
         read: Read,
     },
+    /// Show what the daemon does, second by second: rates of each worker, latency, peers, what is wrong. `q` ends it.
+    Top {
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
+        period: Duration,
+    },
+    /// Read the daemon's configuration file again: apply what can be, list what needs a restart. With mistakes in the file
+    /// nothing is changed.
+    Reload,
+    /// Print a script that completes latticectl's commands, for a shell to read at its start. Needs no daemon.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of latticectl and latticed into a directory. Needs no daemon.
+    Man {
+        /// The directory; it must exist.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Make and keep the certificates by which nodes know each other. Needs no daemon.
     #[command(subcommand)]
     Cluster(Cluster),

@@ -104,6 +104,17 @@ pub(super) enum CtlError {
     /// The client library failed.
     #[error(transparent)]
     Client(lattice_client::Error),
+    /// `top` has no screen.
+    #[error("top draws on a terminal, and the output is none; `latticectl status --json` is for programs")]
+    NoTerminal,
+    /// Files could not be written.
+    #[error("can't write to {}: {source}; give a directory that exists and is yours", .path.display())]
+    Write {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The output could not be written.
     #[error("the output can't be written: {0}")]
     Output(io::Error),

@@ -3,10 +3,11 @@
 //! ```text
 //!   get members keys watch dump   segment, read-only        no daemon needed with --stale
 //!   add enable disable set …      rings (lattice-client)    wait until applied and visible on this host
-//!   status converged snapshot     admin socket              one JSON line each way
+//!   status converged reload …     admin socket              one JSON line each way
 //!   backup                        admin socket              and the snapshots' files, open
 //!   dump --backup                 file                      no daemon
-//!   cluster                       files (crate::pki)        no daemon
+//!   top                           both                      counters from the segment, the rest from the socket
+//!   cluster completions man       files                     no daemon
 //! ```
 //!
 //! Exit codes: 0 it worked; 1 it failed, or what was asked is not so (not converged, no such key); 2 the command line or
@@ -21,8 +22,10 @@ mod data;
 mod discover;
 mod dump;
 mod error;
+mod manual;
 mod output;
 mod report;
+mod top;
 mod watch;
 
 use std::os::unix::ffi::OsStrExt;
@@ -55,10 +58,20 @@ enum Outcome {
     No,
 }
 
+/// What needs no daemon; `None`: it needs one.
+fn without_daemon(verb: &Verb, output: &Output) -> Option<Result<(), CtlError>> {
+    match verb {
+        Verb::Cluster(verb) => Some(cluster::cluster(verb, output)),
+        Verb::Completions { shell } => Some(manual::completions(*shell)),
+        Verb::Man { directory } => Some(manual::pages(directory)),
+        _ => None,
+    }
+}
+
 fn run(cli: &Cli) -> Result<Outcome, CtlError> {
     let output = Output::new(cli.json);
-    if let Verb::Cluster(verb) = &cli.verb {
-        return cluster::cluster(verb, &output).map(|()| Outcome::Yes);
+    if let Some(done) = without_daemon(&cli.verb, &output) {
+        return done.map(|()| Outcome::Yes);
     }
     if let Verb::Dump { prefix, backup: Some(file), .. } = &cli.verb {
         return dump::dump_backup(file, prefix.as_bytes()).map(|()| Outcome::Yes);
@@ -73,8 +86,10 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
         Verb::Dump { prefix, read, .. } => done(dump::dump(&place, prefix.as_bytes(), read)),
         Verb::Backup { file } => done(backup::backup(&place, file, &output)),
         Verb::Snapshot { timeout } => done(report::snapshot(&place, *timeout, &output)),
-        // Above: it needs no daemon.
-        Verb::Cluster(_) => Ok(Outcome::Yes),
+        Verb::Top { period } => done(top::top(&place, *period)),
+        Verb::Reload => done(report::reload(&place, &output)),
+        // Above: they need no daemon.
+        Verb::Cluster(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(Outcome::Yes),
         Verb::Get { key, read } => done(data::get(&place, key, read, &output)),
         Verb::Members { key, read } => done(data::members(&place, key, read, &output)),
         Verb::Keys { prefix, read } => done(data::keys(&place, prefix.as_deref(), read, &output)),

@@ -11,7 +11,7 @@ use super::admin::Admin;
 use super::discover::Place;
 use super::error::CtlError;
 use super::output::Output;
-use crate::protocol::{Convergence, ForgottenNode, Kept, Peer, Request, Snapshots, Status};
+use crate::protocol::{Change, Convergence, ForgottenNode, Kept, Peer, Reloaded, Request, Snapshots, Status};
 
 /// Pause between two questions while waiting for convergence: a fraction of a heartbeat.
 const CONVERGED_POLL: Duration = Duration::from_millis(20);
@@ -90,6 +90,28 @@ fn kept_shards(status: &Status) -> impl Iterator<Item = &Kept> {
     status.shards.iter().filter_map(|shard| shard.kept.as_ref())
 }
 
+/// `reload`.
+pub(super) fn reload(place: &Place, output: &Output) -> Result<(), CtlError> {
+    let reloaded: Reloaded = Admin::connect(place)?.ask(Request::Reload)?;
+    output.datum(|| json!(reloaded), || changes(&reloaded))
+}
+
+fn changes(reloaded: &Reloaded) -> String {
+    let mut text = String::new();
+    let mut list = |what: &str, changes: &[Change]| {
+        for Change { key, old, new } in changes {
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            let _ = writeln!(text, "{what} {key}: {} -> {}", value(old), value(new));
+        }
+    };
+    list("applied      ", &reloaded.applied);
+    list("needs restart", &reloaded.needs_restart);
+    if text.is_empty() {
+        text = format!("{}: nothing has changed\n", reloaded.file.display());
+    }
+    text
+}
+
 fn verdict(answer: &Convergence) -> String {
     let mut text = String::from(if answer.converged { "converged\n" } else { "not converged\n" });
     for peer in answer.peers.iter().filter(|peer| !(peer.up && peer.converged)) {
@@ -124,6 +146,9 @@ fn screen(status: &Status) -> String {
     );
     for reason in &status.degraded {
         let _ = writeln!(text, "  ! {reason}");
+    }
+    for condition in status.ready.conditions.iter().filter(|condition| !condition.ok) {
+        let _ = writeln!(text, "  ! not ready: {}: {}", condition.name, condition.reason);
     }
     let _ = writeln!(text, "actor   {}", status.actor);
     let _ = writeln!(text, "segment {}", status.segment.display());

@@ -25,7 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::attach::Attachment;
-use super::{Daemon, StartError, attach, backup, forget, status};
+use super::{Daemon, StartError, attach, backup, forget, reload, status};
 use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, Snapshots, codes};
 
 /// Connections beyond `max_clients`, so that `latticectl` gets an answer when all clients are there.
@@ -80,7 +80,7 @@ struct Slot(Arc<Daemon>);
 
 impl Slot {
     fn take(daemon: &Arc<Daemon>) -> Option<Self> {
-        let limit = daemon.config.limits.max_clients + SPARE_CONNECTIONS;
+        let limit = daemon.live.limits().max_clients + SPARE_CONNECTIONS;
         // Relaxed: a count that nothing else is published with; all tasks run on one thread.
         let before = daemon.connections.fetch_add(1, Ordering::Relaxed);
         let slot = Self(Arc::clone(daemon));
@@ -187,6 +187,10 @@ impl Connection {
                 Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
             },
             Request::Backup => self.backup().await,
+            Request::Reload => match reload::reload(&self.daemon) {
+                Ok(reloaded) => self.send(&Reply::Done(reloaded)).await,
+                Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
+            },
             Request::Converged => self.send(&Reply::Done(status::convergence(&self.daemon).await)).await,
         }
     }

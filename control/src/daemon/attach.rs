@@ -122,7 +122,7 @@ pub async fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Ref
     };
     let peer = stream.peer_cred().map_err(|error| system("the peer's credentials are not known", &error))?;
     let who = |client| Client { client, pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
-    let limits = &daemon.config.limits;
+    let limits = daemon.live.limits();
     let attachment = daemon.clients.enter(limits.max_clients, who).ok_or_else(|| {
         Refusal::new(
             codes::TOO_MANY_CLIENTS,
@@ -161,7 +161,7 @@ async fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refus
     let system = |error: &dyn std::fmt::Display| {
         Refusal::new(codes::SYSTEM, format!("rings can't be made: {error}; nothing was attached"))
     };
-    let limits = &daemon.config.limits;
+    let limits = daemon.live.limits();
     let sizes =
         RingConfig { submission_slots: limits.submission_slots, completion_slots: limits.completion_slots };
     let (rings, consumers) = create_rings(daemon.workers.count(), sizes).map_err(|error| system(&error))?;

@@ -28,9 +28,11 @@ mod identity;
 mod interface;
 mod membership;
 mod neighbours;
+mod notify;
 mod observe;
 mod ports;
 mod rate_limit;
+mod reload;
 mod restore;
 mod roster;
 mod start;
@@ -40,6 +42,7 @@ mod workers;
 
 pub use directory::{create_private, dev_path};
 pub use error::{RunError, StartError};
+pub use reload::LogControl;
 pub use restore::{RestoreError, restore};
 pub use start::{Options, run};
 
@@ -86,6 +89,8 @@ pub struct Daemon {
     connection_log: Mutex<RateLimit>,
     began: Instant,
     observer: Observer,
+    /// What of the configuration holds at present.
+    live: reload::Live,
     /// Where metrics are served, once they are.
     metrics: Option<SocketAddr>,
 }

@@ -1,7 +1,7 @@
 //! From a configuration to a running daemon, and from a signal to a clean end. The order is the module's in [`super`].
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -14,14 +14,16 @@ use super::attach::Clients;
 use super::forget::Forgotten;
 use super::identity::Identity;
 use super::neighbours::{KnownRoutes, Neighbours};
+use super::notify::Service;
 use super::observe::Observer;
 use super::ports::Ports;
+use super::reload::{Live, LogControl};
 use super::roster::Roster;
 use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
 use super::{
-    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, observe, ports,
-    storage,
+    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, notify, observe,
+    ports, reload, storage,
 };
 use crate::config::Config;
 
@@ -34,10 +36,14 @@ const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT_POLL: Duration = Duration::from_micros(200);
 
 /// What is not in the configuration file.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// End on SIGHUP: a developer's daemon ends with its terminal. Without it SIGHUP changes nothing.
+    /// End on SIGHUP: a developer's daemon ends with its terminal. Without it the configuration is read again.
     pub stop_on_hangup: bool,
+    /// The file that the configuration came from, to be read again.
+    pub file: Option<PathBuf>,
+    /// How the log's filter is changed; `None`: not at all.
+    pub log: Option<LogControl>,
 }
 
 /// Runs a daemon until a signal ends it. Prints one line on standard output when it is ready.
@@ -54,7 +60,8 @@ pub fn run(config: Config, options: Options) -> Result<(), RunError> {
 
 async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     // First, so that a signal during the start is not lost and not deadly.
-    let mut signals = Signals::new(options)?;
+    let mut signals = Signals::new(&options)?;
+    let service = Service::from_environment();
     directory::create(&config.paths.directory)?;
     let _lock = directory::lock(&config.paths.lock())?;
     let forgotten = Forgotten::open(&config)?;
@@ -63,11 +70,10 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     let (members, hub) = membership::open(&config, &prepared, &identity)?.unzip();
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
-    let port_mode = log_ports(&ports);
     let (segment, writers) =
         Segment::create(&segment_config(&config, &prepared)).map_err(StartError::Segment)?;
     let Running { daemon, mut tasks, threads } =
-        start(config, prepared, members, netlink, ports, port_mode, writers).await?;
+        start(config, options, prepared, members, netlink, ports, writers).await?;
     if let Some(hub) = hub {
         // Only now: whoever hears of this node sends it frames.
         tasks.spawn(hub);
@@ -75,10 +81,13 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     }
     segment.mark_ready();
     announce(&daemon);
+    service.ready(&daemon);
+    tasks.spawn(notify::feed_watchdog(service.clone(), Arc::clone(&daemon)));
     let died = tokio::select! {
         () = signals.stop(&daemon) => None,
         worker = events::attend(Arc::clone(&daemon)) => Some(worker),
     };
+    service.stopping();
     let stopped = stop(&daemon, tasks, threads).await;
     segment.close();
     match (died, stopped) {
@@ -100,13 +109,14 @@ struct Running {
 /// Starts the workers and the control thread's tasks.
 async fn start(
     config: Config,
+    options: Options,
     prepared: Prepared,
     members: Option<Members>,
     netlink: rtnetlink::Handle,
     ports: Ports,
-    port_mode: lattice_port::PortMode,
     writers: Vec<Writer>,
 ) -> Result<Running, StartError> {
+    let port_mode = log_ports(&ports);
     let started = prepared.kept.map(|kept| kept.run(&config)).transpose()?;
     let (threads, for_workers, about, news) = match started {
         Some(s) => (Some(s.threads), s.for_workers, Some(s.about), Some(s.news)),
@@ -134,8 +144,10 @@ async fn start(
     // Unreadable counters only mean that a few frames of the start are taken for later ones.
     let drops = ports.program.as_ref().map(|program| program.drop_counters().unwrap_or_default());
     let observer = Observer::new(config.cluster.shards, workers.count());
+    let live = Live::new(options.file, &config, options.log);
     let daemon = Arc::new(Daemon {
         observer,
+        live,
         metrics: metrics.as_ref().map(|(_, address)| *address),
         config,
         workers,
@@ -267,7 +279,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new(options: Options) -> Result<Self, StartError> {
+    fn new(options: &Options) -> Result<Self, StartError> {
         let listen = |kind| {
             signal(kind).map_err(|source| StartError::System { step: "listening for signals", source })
         };
@@ -292,7 +304,7 @@ impl Signals {
                     if let Some(members) = &daemon.members {
                         members.reload();
                     }
-                    tracing::warn!("SIGHUP: certificates are read anew; changes of the configuration take effect at a restart");
+                    reload::on_hangup(daemon);
                 }
             }
         }

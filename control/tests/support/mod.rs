@@ -209,7 +209,7 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
 /// `latticed` with its runtime directory below `home`.
 pub fn latticed(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latticed"));
-    command.env("XDG_RUNTIME_DIR", home).env_remove("LATTICED_SOCKET");
+    command.env("XDG_RUNTIME_DIR", home).env_remove("LATTICED_SOCKET").env_remove("LATTICED_LOG");
     command
 }
 
@@ -218,6 +218,7 @@ pub fn ctl(home: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_latticectl"))
         .env("XDG_RUNTIME_DIR", home)
         .env_remove("LATTICED_SOCKET")
+        .env_remove("LATTICED_LOG")
         .args(arguments)
         .output()
         .expect("latticectl starts")

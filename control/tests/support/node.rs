@@ -1,8 +1,10 @@
 //! Configured daemons for a test: UDP on loopback, metrics on a port of the kernel's choice.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -36,11 +38,23 @@ impl Node {
         [Self::start_as(1, &[2], base_port), Self::start_as(2, &[1], base_port)]
     }
 
+    /// A cluster of one that a service manager started.
+    pub fn start_under_manager(socket: &Path, watchdog: Duration) -> Self {
+        let usec = watchdog.as_micros().to_string();
+        let environment = [("NOTIFY_SOCKET", socket.as_os_str()), ("WATCHDOG_USEC", usec.as_ref())];
+        Self::start_in(1, &[], free_base_port(&[1]), &environment)
+    }
+
     fn start_as(id: u16, peers: &[u16], base_port: u16) -> Self {
+        Self::start_in(id, peers, base_port, &[])
+    }
+
+    fn start_in(id: u16, peers: &[u16], base_port: u16, environment: &[(&str, &OsStr)]) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let file = home.path().join("latticed.toml");
         std::fs::write(&file, config(&home, id, peers, base_port)).expect("written");
         let mut process = latticed(home.path())
+            .envs(environment.iter().copied())
             .arg("--config")
             .arg(&file)
             .stdout(Stdio::piped())
@@ -85,6 +99,12 @@ impl Node {
         let output = self.ctl(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end_with(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.process.wait().expect("it ends")
     }
 
     /// Sends a signal.

@@ -149,8 +149,20 @@ fn quoted(text: &str) -> String {
 
 /// A configuration as a file with every key.
 fn written(config: &Config) -> String {
-    let Config { cluster, node, network, workers, paths, storage, metrics, limits, timers, security, peers } =
-        config;
+    let Config {
+        cluster,
+        node,
+        network,
+        workers,
+        paths,
+        storage,
+        log,
+        metrics,
+        limits,
+        timers,
+        security,
+        peers,
+    } = config;
     let port = match network.port {
         PortChoice::Auto => "auto",
         PortChoice::Xdp => "xdp",
@@ -202,6 +214,7 @@ fn written(config: &Config) -> String {
         let directory = quoted(security.directory.to_str().expect("a path out of a text"));
         out.push_str(&format!("[security]\ndirectory = {directory}\n"));
     }
+    out.push_str(&format!("[log]\nfilter = {}\n", quoted(&log.filter)));
     if let Some(listen) = metrics.listen {
         out.push_str(&format!("[metrics]\nlisten = \"{listen}\"\n"));
     }

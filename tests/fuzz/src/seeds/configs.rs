@@ -9,7 +9,7 @@ const LEAST: &str = "[cluster]\nname = \"c\"\n[node]\nid = 1\n[network]\naddress
 
 const FULL: &str = "[cluster]\nname = \"c\"\nshards = 8\n[node]\nid = 3\nname = \"host-c\"\n[network]\naddress = \"fd00::3\"\n\
     interface = \"veth\\\"0\"\nbase_port = 9000\nport = \"xdp\"\n[workers]\ncores = [1, 0x0]\nidle = \"busy\"\n\
-    [paths]\ndirectory = '/run/l'\n[storage]\nmode = \"disk\"\nsync = \"always\"\ndirectory = \"/d\"\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[limits]\nmax_clients = 7\nlog_records = 64\n[timers]\nheartbeat_ms = 20\n\
+    [paths]\ndirectory = '/run/l'\n[storage]\nmode = \"disk\"\nsync = \"always\"\ndirectory = \"/d\"\n[log]\nfilter = \"warn,lattice_control=debug\"\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[limits]\nmax_clients = 7\nlog_records = 64\n[timers]\nheartbeat_ms = 20\n\
     [[peers]]\nid = 1\naddress = \"fd00::1\"\n[[peers]]\nid = 2\naddress = \"fd00::2\"\n";
 
 const MISTAKES: &str = "[cluster]\nname = \"\\u001b[2J\"\nshards = 3\n[node]\nid = 65535\nnmae = \"x\"\n\"a\\nb\" = 1\n\
@@ -24,12 +24,13 @@ fn reference() -> String {
 }
 
 /// One mistake each, behind the least that is a configuration: whoever lets it pass has a configuration that can't be run.
-const SINGLE: [(&str, &str); 16] = [
+const SINGLE: [(&str, &str); 17] = [
     ("shards", "shards = 3\n"),
     ("log-records", "[limits]\nlog_records = 1000\n"),
     ("log-bytes", "[limits]\nlog_bytes = 1000\n"),
     ("log-kept", "[limits]\nlog_bytes = 100000\n"),
     ("storage", "[storage]\ndirectory = \"relative\"\n"),
+    ("log-filter", "[log]\nfilter = \"info,x=\"\n"),
     ("burst", "[limits]\nmax_burst_ops = 7\n"),
     (
         "actors",
