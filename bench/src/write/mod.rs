@@ -15,16 +15,17 @@
 //! for the one that happened to be under way (coordinated omission). Enqueuing is a closed loop: it waits for nobody, so
 //! there is no schedule to fall behind. It is measured in bursts of 64 (the ring never fills), and each call alone.
 //!
-//! **Acknowledgements**: the levels that exist are none (enqueued) and `*_wait` (applied and visible on this host).
-//! *Visible* and *acknowledged* differ by who is asked: the segment, or the ring.
+//! **Acknowledgements**: none (enqueued) and `*_wait` (applied and visible on this host) are measured here, the levels beyond
+//! this host's memory in `levels`. *Visible* and *acknowledged* differ by who is asked: the segment, or the ring.
 //!
 //! In rows that say *disk* the daemon keeps a log and snapshots (`storage.mode = "disk"`, synced every 10 ms): what that adds to
 //! a write of the same burst in memory is what `Logged` costs. In all others it keeps nothing.
 //!
 //! The application polls in all rows; the daemon polls (`busy`, a core of its own), or sleeps where the row says so. The
-//! daemon has no peers: what a peer costs is in `visible` and `throughput`.
+//! daemon has no peers (but in `levels`): what a peer costs is in `visible` and `throughput`.
 
 mod hop;
+mod levels;
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ pub fn run(effort: Effort) -> Result<Report> {
             "pinned": if is_pinned { "core 0: daemon; core 1: application" } else { "no: refused" },
             "waiting": "the application polls; the daemon polls (idle strategy busy) but in the row that says asleep",
             "port": busy.port,
-            "storage": "memory, but in the rows that say disk: a log on tmpfs, its image synced every 10 ms",
+            "storage": "memory, but in the rows that say disk or durable: a log on tmpfs, its image synced every 10 ms",
             "limit": "one hop through a bare ring between the same cores, ping-pong halved; enqueue: a bare ring's push",
         }),
     );
@@ -117,6 +118,8 @@ pub fn run(effort: Effort) -> Result<Report> {
             .chart("write to locally visible")
             .setup(json!({ "loop": "open", "writes_per_s": SLEEPING_RATE_PER_S, "daemon": "sleep" })),
     );
+    drop(asleep);
+    levels::push(&mut report, each, &all_cores)?;
     Ok(report)
 }
 
