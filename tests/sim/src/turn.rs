@@ -103,10 +103,10 @@ impl World<'_> {
             shard.upper.join(upper);
             shard.replica.may_show(&self.histories[shard_index], upper);
         }
-        if shard.engine.stats().syncs_requested > syncs {
-            if frame.field_u64(offsets::LOG_FIRST) > shard.engine.vector().contiguous(actor) + 1 {
-                self.struck.strike(Fault::ShortLog);
-            }
+        if shard.engine.stats().syncs_requested > syncs
+            && frame.field_u64(offsets::LOG_FIRST) > shard.engine.vector().contiguous(actor) + 1
+        {
+            self.struck.strike(Fault::ShortLog);
         }
         self.trace.note(self.now_ns, 2, &[host as u64, frame.fingerprint(), u64::from(result.is_ok())]);
         if self.trace.prints() {
