@@ -7,7 +7,6 @@
 //! | `synced` | no state sync comes in, and what peers had at the start is here | `/readyz` |
 //! | `capacity` | readers miss no value, and no shard is at `limits.max_keys` | `/readyz` |
 //! | `clock` | this clock is not ahead of the peers' by more than `timers.max_clock_skew_ms` | `/readyz` |
-//! | `serving` | the daemon is not being drained | `/readyz` |
 //!
 //! Live means: restarting would not help. Ready means: an application that comes now sees and reaches what it should. A host
 //! that is cut off from all others stays ready, because reading and writing there go on; that peers are down is told by
@@ -94,8 +93,6 @@ pub struct Facts {
     pub clock_ahead_ns: u64,
     /// From where on that is too far.
     pub max_clock_skew_ns: u64,
-    /// The daemon is being drained.
-    pub draining: bool,
 }
 
 impl Facts {
@@ -108,8 +105,7 @@ impl Facts {
     /// Whether applications should come here.
     #[must_use]
     pub fn ready(&self) -> Verdict {
-        let conditions = [self.polling(), self.attached(), self.synced(), self.capacity(), self.clock()];
-        Verdict::new(conditions.into_iter().chain([self.serving()]).collect())
+        Verdict::new(vec![self.polling(), self.attached(), self.synced(), self.capacity(), self.clock()])
     }
 
     fn polling(&self) -> Condition {
@@ -169,11 +165,6 @@ impl Facts {
         });
         Condition::new("clock", too_far.into_iter().collect())
     }
-
-    fn serving(&self) -> Condition {
-        let reasons = self.draining.then(|| "this host is being drained".to_owned());
-        Condition::new("serving", reasons.into_iter().collect())
-    }
 }
 
 fn shards(shards: &[u16]) -> String {
@@ -202,14 +193,14 @@ mod tests {
         let (live, ready) = (healthy().live(), healthy().ready());
         assert!(live.ok && ready.ok, "{live:?} {ready:?}");
         let names: Vec<&str> = ready.conditions.iter().map(|condition| condition.name.as_str()).collect();
-        assert_eq!(names, ["polling", "attached", "synced", "capacity", "clock", "serving"]);
+        assert_eq!(names, ["polling", "attached", "synced", "capacity", "clock"]);
         assert_eq!(live.to_text("not live"), "ok\n+ polling\n");
     }
 
     #[test]
     fn each_fault_makes_one_condition_fail_and_says_why() {
         type Fault = fn(&mut Facts);
-        let cases: [(&str, &str, Fault); 11] = [
+        let cases: [(&str, &str, Fault); 10] = [
             ("polling", "worker 1 made no turn for 1.0 s", |f| f.heartbeat_ages_ns[1] = SECOND),
             ("polling", "worker 0 has not begun", |f| f.heartbeat_ages_ns[0] = u64::MAX),
             ("attached", "worker 1 does not answer", |f| f.mute_workers = vec![1]),
@@ -219,7 +210,6 @@ mod tests {
             ("capacity", "segment of worker 1 is full", |f| f.full_workers = vec![1]),
             ("capacity", "limits.max_keys is reached in shard 1", |f| f.full_shards = vec![1]),
             ("clock", "0 ms ahead", |f| f.clock_ahead_ns = 8),
-            ("serving", "being drained", |f| f.draining = true),
             ("attached", "worker 0 does not answer; system calls", |f| {
                 (f.mute_workers, f.failing_ports) = (vec![0], vec![1]);
             }),
@@ -239,14 +229,11 @@ mod tests {
     #[test]
     fn verdicts_survive_json() {
         let mut facts = healthy();
-        facts.draining = true;
+        facts.clock_ahead_ns = 8;
         let verdict = facts.ready();
         let line = serde_json::to_string(&verdict).expect("JSON");
-        assert!(
-            line.contains(r#"{"name":"serving","ok":false,"reason":"this host is being drained"}"#),
-            "{line}"
-        );
-        assert!(line.contains(r#"{"name":"clock","ok":true}"#), "{line}");
+        assert!(line.contains(r#"{"name":"clock","ok":false,"reason":"this clock is 0 ms ahead"#), "{line}");
+        assert!(line.contains(r#"{"name":"capacity","ok":true}"#), "{line}");
         assert_eq!(serde_json::from_str::<Verdict>(&line).ok(), Some(verdict));
     }
 }

@@ -90,7 +90,6 @@ pub fn facts(daemon: &Daemon) -> health::Facts {
         full_shards: sample.full_shards(daemon.config.limits.max_keys as u64),
         clock_ahead_ns: sample.clock_ahead_ns(),
         max_clock_skew_ns: daemon.config.timers.max_clock_skew_ms.saturating_mul(1_000_000),
-        draining: false,
     }
 }
 
