@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 use crate::stability::Dropped;
 use crate::stats::{DropReason, EngineStats, PeerStatus};
 use crate::sync_receive::IncomingSync;
-use crate::sync_send::OutgoingSync;
+use crate::sync_send::{OutgoingSync, SyncBudget};
 use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
 use lattice_crdt::{ActorId, Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
 use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
@@ -370,13 +370,25 @@ impl<L: LogStore> Engine<L> {
     ///
     /// `frame` must hold [`lattice_wire::MAX_FRAME_BYTES`]; with less room, nothing is ever sent.
     pub fn transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<(usize, usize)> {
+        let mut alone = SyncBudget::ALONE;
+        self.transmit_within(now, frame, &mut alone)
+    }
+
+    /// As [`Engine::transmit`], for a caller whose turn is shared: of state syncs no more goes than the budget has left. What
+    /// it has no slice for is due at once, in a turn that has one.
+    pub fn transmit_within(
+        &mut self,
+        now: Instant,
+        frame: &mut [u8],
+        syncs: &mut SyncBudget,
+    ) -> Option<(usize, usize)> {
         if !self.awake && now.monotonic_ns < self.deadline_ns {
             return None;
         }
         for _ in 0..self.lanes.len() {
             let slot = self.turn;
             self.turn = (self.turn + 1) % self.lanes.len();
-            if let Some(len) = self.transmit_to(now, slot, frame) {
+            if let Some(len) = self.transmit_to(now, slot, frame, syncs) {
                 self.stats.frames_sent += 1;
                 return Some((slot, len));
             }
@@ -387,7 +399,13 @@ impl<L: LogStore> Engine<L> {
     }
 
     /// The next frame for one peer. What timers bound goes before data, which pacing bounds, before bulk.
-    fn transmit_to(&mut self, now: Instant, slot: usize, frame: &mut [u8]) -> Option<usize> {
+    fn transmit_to(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        frame: &mut [u8],
+        syncs: &mut SyncBudget,
+    ) -> Option<usize> {
         let now_ns = now.monotonic_ns;
         if let Some(echo) = self.lanes[slot].hello_now(now_ns) {
             return self.write_hello(now_ns, slot, echo, frame);
@@ -408,7 +426,7 @@ impl<L: LogStore> Engine<L> {
             .or_else(|| self.write_forget(slot, frame))
             .or_else(|| self.write_sync_request(now_ns, slot, frame))
             .or_else(|| self.write_data(now_ns, slot, frame))
-            .or_else(|| self.write_sync_data(now_ns, slot, frame))
+            .or_else(|| self.write_sync_data(now_ns, slot, frame, syncs))
     }
 
     fn next_deadline_ns(&self, now_ns: u64) -> u64 {

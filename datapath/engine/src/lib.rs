@@ -61,3 +61,4 @@ pub use progress::{SyncDirection, SyncStatus};
 pub use publisher::{Published, Publisher};
 pub use recovery::{LastRun, RecoverError, Recovery, ThisStart, continues_epoch};
 pub use stats::{AckLatency, DropReason, EngineStats, PeerStatus, WireDrops};
+pub use sync_send::SyncBudget;

@@ -21,7 +21,7 @@ use lattice_crdt::{CounterEntry, Dot, Kind, SeqRange, VersionVector};
 use lattice_wire::{SyncItem, decode_item};
 
 /// Keys and elements that one slice of the sweep compares.
-const MAX_COMPARED_PER_SLICE: u32 = 1024;
+const MAX_COMPARED_PER_SLICE: u32 = 256;
 
 /// Out-of-order ranges of one actor that syncs may bring together. More than records may, or two hosts with full
 /// tables could never tell each other.

@@ -5,8 +5,10 @@
 //!           ──> every key that the peer's contiguous vector may not cover: touches, value ──> End
 //! ```
 //!
-//! One call makes at most one frame and looks at a bounded number of keys for it (`walk.rs`), so that a walk over a large
-//! shard never holds the worker up.
+//! One call makes at most one *slice*: a frame, or a look at a bounded number of keys none of which the peer lacks
+//! (`walk.rs`). How many slices a turn may have, and how far apart those of one walk are, is the caller's to say
+//! ([`SyncBudget`]): it knows what else there is to do, and how many engines share its turns. So a walk over a large shard
+//! never holds up a write for longer than a slice takes.
 //!
 //! Frames are kept until the peer has acknowledged them. What can go wrong: the peer falls silent for longer than it is
 //! waited for (`progress.rs`), or begins a new session; then the walk is dropped, and the peer asks again.
@@ -25,11 +27,23 @@ use std::collections::VecDeque;
 const MAX_OUTGOING: usize = 2;
 /// Frames in flight; less than the receiver's window, so that none is ever out of it.
 const WINDOW_FRAMES: usize = 32;
-/// Least distance of two frames of a walk: it must leave room for data.
-const PACE_NS: u64 = 10_000;
 const RESEND_AFTER_NS: u64 = 10_000_000;
 /// Frames that may overtake one before it counts as lost.
 const REORDERING_THRESHOLD: usize = 3;
+
+/// What the state syncs that engines serve may take of a turn. See the module's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncBudget {
+    /// Slices that may still be made.
+    pub slices: u32,
+    /// Least distance of two slices of one walk, nanoseconds.
+    pub gap_ns: u64,
+}
+
+impl SyncBudget {
+    /// Of an engine that shares its turns with nothing: only room for data is left between two slices.
+    pub const ALONE: SyncBudget = SyncBudget { slices: u32::MAX, gap_ns: 10_000 };
+}
 
 /// One frame of the stream that is on its way.
 struct InFlight {
@@ -100,6 +114,11 @@ impl OutgoingSync {
 }
 
 impl<L: LogStore> Engine<L> {
+    /// Whether a peer catches up from this engine.
+    pub fn serves_syncs(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     pub(crate) fn on_sync_request(
         &mut self,
         now_ns: u64,
@@ -158,17 +177,28 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
-    /// Writes the next frame of a walk for the peer, new or again.
-    pub(crate) fn write_sync_data(&mut self, now_ns: u64, slot: usize, buffer: &mut [u8]) -> Option<usize> {
+    /// Writes the next frame of a walk for the peer, new or again, if the budget has a slice left.
+    pub(crate) fn write_sync_data(
+        &mut self,
+        now_ns: u64,
+        slot: usize,
+        buffer: &mut [u8],
+        budget: &mut SyncBudget,
+    ) -> Option<usize> {
         let header = self.header(FrameType::SyncData, slot);
         let sync = self.outgoing.iter_mut().find(|sync| sync.slot == slot)?;
         if now_ns < sync.pace_at_ns {
             return None;
         }
         let lost = sync.in_flight.iter().position(|frame| frame.lost);
+        if lost.is_none() && !sync.may_walk() {
+            return None;
+        }
+        budget.slices = budget.slices.checked_sub(1)?;
+        sync.pace_at_ns = now_ns.saturating_add(budget.gap_ns);
         let offset = match lost {
             Some(offset) => offset,
-            None if sync.may_walk() => {
+            None => {
                 let mut items = [0u8; MAX_FRAME_BYTES];
                 let mut writer = FrameWriter::new(&mut items, header)?;
                 writer.push_sync_id(sync.id).ok()?;
@@ -187,11 +217,9 @@ impl<L: LogStore> Engine<L> {
                 sync.in_flight.push_back(frame);
                 sync.in_flight.len() - 1
             }
-            None => return None,
         };
         let frame = sync.in_flight.get_mut(offset)?;
         (frame.lost, frame.sent_at_ns) = (false, now_ns);
-        sync.pace_at_ns = now_ns + PACE_NS;
         let mut writer = FrameWriter::new(buffer, header)?;
         writer.push_sync_id(sync.id).ok()?;
         writer.push_bytes(&frame.items).ok()?;

@@ -21,8 +21,8 @@ use lattice_crdt::limits::MAX_DOTS_PER_RECORD;
 use lattice_crdt::{ActorId, Clock, Dot, Kind, PreRemoved, SeqRange, VersionVector};
 use lattice_wire::{Dots, FrameWriter, NoRoom, SyncItem};
 
-/// Keys looked at for one frame.
-const MAX_KEYS_PER_FRAME: usize = 1024;
+/// Keys looked at for one frame: as many as are passed in the time that it takes to fill one.
+const MAX_KEYS_PER_FRAME: usize = 256;
 
 /// Where in a key's value the walk is.
 #[derive(Clone, Debug)]

@@ -295,9 +295,9 @@ fn a_sweep_goes_in_slices_through_a_set_as_well() {
         assert!(stage.engine.deadline_ns() <= stage.now_ns, "it goes on at once");
         stage.engine.tick(now);
         ticks += 1;
-        assert!(ticks < 10);
+        assert!(ticks < 40);
     }
-    assert!(ticks >= elements / 1024);
+    assert!(ticks >= elements / 256);
     assert_eq!(stage.engine.state_digest(), 0, "nothing is left of it");
 }
 

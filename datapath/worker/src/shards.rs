@@ -9,9 +9,11 @@
 //!   quiet ────────────────────────────────────────> active ── commit, transmit: None ──> quiet, deadline read anew
 //!                                                      └──── budget or room used up ──> stays active
 //! ```
+//!
+//! State syncs that peers catch up by are bulk, and everything else goes before them: see [`Syncs`].
 
 use crate::publisher::SegmentPublisher;
-use lattice_engine::{Instant, LogStore};
+use lattice_engine::{Instant, LogStore, SyncBudget};
 use lattice_storage::{LogHandle, ShardLog};
 
 /// The engine of a shard, with its log in memory or in files.
@@ -35,6 +37,7 @@ pub(crate) struct Shards {
     first: usize,
     index: u16,
     workers: u16,
+    syncs: Syncs,
 }
 
 impl Shards {
@@ -50,6 +53,7 @@ impl Shards {
             first: 0,
             index,
             workers,
+            syncs: Syncs::default(),
         }
     }
 
@@ -148,7 +152,7 @@ impl Shards {
     }
 
     /// Takes frames out of the active engines, in turns that begin at another engine each time, until `send` has been
-    /// called `budget` times. `frame` is where they are written.
+    /// called `budget` times. `frame` is where they are written; `wrote` says that this turn had writes.
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
@@ -168,13 +172,19 @@ impl Shards {
             loop {
                 if sent == budget {
                     // The next engine begins the next turn: one with endless frames can't keep the others waiting.
+        wrote: bool,
                     self.first = (place + 1) % self.engines.len();
                     self.refresh_earliest();
                     return sent;
                 }
-                let Some((peer, len)) = engine.transmit(now, frame) else { break };
+        if wrote {
+            self.syncs.note_writes(now.monotonic_ns);
+        }
+                let Some((peer, len)) = engine.transmit_within(now, frame, &mut left) else { break };
                 sent += 1;
                 if let Some(bytes) = frame.get(..len) {
+        let given = self.syncs.budget(now.monotonic_ns, wrote);
+        let mut left = given;
                     send(shard, peer, bytes);
                 }
             }
@@ -183,6 +193,7 @@ impl Shards {
                 *deadline_ns = engine.deadline_ns();
             }
         }
+                    self.syncs.note_use(now.monotonic_ns, left != given);
         self.refresh_earliest();
         sent
     }
@@ -195,10 +206,12 @@ impl Shards {
     pub(crate) fn deadline_ns(&self) -> u64 {
         if self.active != 0 { 0 } else { self.earliest_ns }
     }
+            self.syncs.note(place, engine.serves_syncs());
 
     /// Whether every peer that is up has acknowledged all own operations.
     pub(crate) fn acknowledged(&self, now: Instant) -> bool {
         self.engines.iter().all(|engine| {
+        self.syncs.note_use(now.monotonic_ns, left != given);
             (0..)
                 .map_while(|slot| engine.peer_status(slot, now))
                 .all(|peer| !peer.up || peer.unacknowledged_seqs == 0)
@@ -222,6 +235,57 @@ fn places(mut set: u64) -> impl Iterator<Item = usize> {
         Some(place)
     })
 }
+/// How fast peers catch up from the shards of this worker.
+///
+/// ```text
+///   turn with writes ──> no slice, unless none went for LATEST_NS      writes within BUSY_NS: slices GAP_BUSY_NS apart
+///   turn without     ──> one slice at most                             none:                  slices GAP_QUIET_NS apart
+/// ```
+///
+/// A slice is a frame that is written and sent: so many microseconds are what a sync adds to the way of a write that comes in
+/// the same turn, at most. The gap is that of all walks of the worker together, and their shards take turns: each walk's own
+/// gap is as many times as long as there are walks. It leaves the processor to others, and is what the receiver, who has a
+/// key to make for each that comes, needs to do other work as well.
+#[derive(Default)]
+struct Syncs {
+    /// Bit `p`: a peer catches up from the engine at place `p`.
+    serving: u64,
+    busy_until_ns: u64,
+    /// When a turn with writes has a slice too.
+    latest_ns: u64,
+}
+
+impl Syncs {
+    const GAP_BUSY_NS: u64 = 50_000;
+    const GAP_QUIET_NS: u64 = 10_000;
+    const BUSY_NS: u64 = 10_000_000;
+    const LATEST_NS: u64 = 200_000;
+
+    fn note_writes(&mut self, now_ns: u64) {
+        self.busy_until_ns = now_ns.saturating_add(Self::BUSY_NS);
+    }
+
+    #[inline]
+    fn note(&mut self, place: usize, serves: bool) {
+        self.serving = self.serving & !(1 << place) | u64::from(serves) << place;
+    }
+
+    fn budget(&self, now_ns: u64, wrote: bool) -> SyncBudget {
+        let gap_ns = if now_ns < self.busy_until_ns { Self::GAP_BUSY_NS } else { Self::GAP_QUIET_NS };
+        SyncBudget {
+            slices: u32::from(!wrote || now_ns >= self.latest_ns),
+            gap_ns: gap_ns * u64::from(self.serving.count_ones().max(1)),
+        }
+    }
+
+    /// Notes whether a turn has used its slice. Whoever begins to catch up waits for a turn without writes, too.
+    fn note_use(&mut self, now_ns: u64, used: bool) {
+        if used || self.serving == 0 {
+            self.latest_ns = now_ns.saturating_add(Self::LATEST_NS);
+        }
+    }
+}
+
 
 #[cfg(test)]
 mod tests {

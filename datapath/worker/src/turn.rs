@@ -188,7 +188,7 @@ impl Worker {
         work += submissions;
         self.shards.tick_due(now);
         let published = self.commit(now);
-        work += self.transmit(now);
+        work += self.transmit(now, submissions > 0 || published);
         work += self.tell(work > 0);
         self.announce(now, published, work > 0);
         work += self.keep(now);
@@ -304,13 +304,13 @@ impl Worker {
     }
 
     /// Frames to the network, as many as the port and the burst have room for, with one kick at the end.
-    fn transmit(&mut self, now: Instant) -> usize {
+    fn transmit(&mut self, now: Instant, wrote: bool) -> usize {
         let Self { config, shards, port, stats, frame, .. } = self;
         if !shards.is_any_active() && !self.unflushed {
             return 0;
         }
         let budget = config.transmit_burst.min(port.transmit_room());
-        let sent = shards.transmit(now, budget, frame.as_mut_slice(), &mut |shard, peer, bytes| {
+        let sent = shards.transmit(now, wrote, budget, frame.as_mut_slice(), &mut |shard, peer, bytes| {
             let taken = match u16::try_from(peer) {
                 Ok(slot) => port.transmit(PeerSlot(slot), config.udp_port_base + shard, bytes).is_ok(),
                 Err(_) => false,
