@@ -11,7 +11,8 @@
 //! (complete), and it leaves the host in the turn that took it in, together with whatever else came in that turn. So a
 //! lone write is sent at once, and a burst fills frames. Watchers are told (announce) only after the frames have left, and
 //! when there is nothing else to do, or after [`ANNOUNCE_WITHIN_NS`]: to wake those who sleep is a system call, after which
-//! the kernel may well run the watcher first. The values themselves are visible since the commit.
+//! the kernel may well run the watcher first. The values themselves are visible since the commit. For the same reason a
+//! flusher that syncs at once is woken after the frames, and only for operations that were made here.
 //!
 //! A turn takes no lock, allocates nothing and cannot panic on what it is handed. What fails is counted: a frame that
 //! can't be decoded or sent (repair brings its operations again), a system call of the port (the loop goes on, the worker
@@ -189,6 +190,10 @@ impl Worker {
         self.shards.tick_due(now);
         let published = self.commit(now);
         work += self.transmit(now, submissions > 0 || published);
+        // Other nodes' operations are in no log of this one: they are nothing to sync.
+        if let Some(snapshots) = self.snapshots.as_ref().filter(|_| submissions > 0) {
+            snapshots.wake_flusher();
+        }
         work += self.tell(work > 0);
         self.announce(now, published, work > 0);
         work += self.keep(now);
@@ -275,9 +280,6 @@ impl Worker {
     /// Returns whether anything was published.
     fn commit(&mut self, now: Instant) -> bool {
         let published = self.shards.commit(now, &mut self.publisher);
-        if let Some(snapshots) = self.snapshots.as_ref().filter(|_| published) {
-            snapshots.wake_flusher();
-        }
         let Self { config, clients, shards, wakeup, outgoing, .. } = self;
         clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
         published
