@@ -16,7 +16,7 @@ use std::time::Duration;
 use lattice_segment::RingWatcher;
 
 use crate::ack::{Ack, Reached};
-use crate::attachment::{Attachment, lock};
+use crate::attachment::Attachment;
 use crate::client::Client;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
@@ -104,10 +104,10 @@ impl Client {
         self.check_possible(ack, timeout)?;
         let mut pause = Pause::new(timeout);
         let attachment = self.current();
-        let last: Vec<u64> = attachment.lanes().map(|(_, lane)| lock(lane).submitted()).collect();
+        let last: Vec<u64> = attachment.lanes().map(|(_, lane)| lane.lock().submitted()).collect();
         // All at once: each worker's part is on its way while the others' are waited for.
         for ((_, lane), seq) in attachment.lanes().zip(&last) {
-            lock(lane).mark_after(*seq, ack);
+            lane.lock().mark_after(*seq, ack);
         }
         let mut all: Option<Reached> = None;
         for ((worker, _), seq) in attachment.lanes().zip(&last) {
@@ -129,7 +129,7 @@ impl Client {
         let mut refused = link.history.take_unreported();
         drop(link);
         for (_, lane) in attachment.lanes() {
-            if let Some(more) = lock(lane).take_unreported() {
+            if let Some(more) = lane.lock().take_unreported() {
                 add_refusals(&mut refused, more);
             }
         }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lattice_segment::{Reader, RingProducer, RingWatcher, State, shard_of, worker_of};
+use lattice_segment::{
+    BiasedGuard, BiasedLock, Reader, RingProducer, RingWatcher, State, shard_of, worker_of,
+};
 
 use crate::attach::{Attached, is_hung_up};
 use crate::clock::monotonic_ns;
@@ -20,7 +22,7 @@ pub(crate) struct Attachment {
     /// Counts this client's attachments from 1: part of each ticket.
     pub number: u64,
     pub reader: Reader,
-    lanes: Vec<Mutex<Lane>>,
+    lanes: Vec<BiasedLock<Lane>>,
     /// Of each lane: used without its lock.
     watchers: Vec<RingWatcher>,
     /// The connection to the daemon, until the writing ends.
@@ -53,13 +55,15 @@ impl Attachment {
             )));
         }
         let mut wakeups = attached.wakeups.into_iter();
-        let lanes =
-            producers.into_iter().map(|producer| Mutex::new(Lane::new(producer, wakeups.next()))).collect();
+        let lanes = producers
+            .into_iter()
+            .map(|producer| BiasedLock::new(Lane::new(producer, wakeups.next())))
+            .collect();
         Ok(Attachment::new(number, reader, lanes, Some(attached.stream)))
     }
 
-    fn new(number: u64, reader: Reader, lanes: Vec<Mutex<Lane>>, stream: Option<OwnedFd>) -> Attachment {
-        let watchers = lanes.iter().map(|lane| lock(lane).watcher()).collect();
+    fn new(number: u64, reader: Reader, lanes: Vec<BiasedLock<Lane>>, stream: Option<OwnedFd>) -> Attachment {
+        let watchers = lanes.iter().map(|lane| lane.lock().watcher()).collect();
         Attachment { number, reader, lanes, watchers, stream: Mutex::new(stream), opened_ns: monotonic_ns() }
     }
 
@@ -82,7 +86,7 @@ impl Attachment {
     /// Ends the writing and closes all descriptors: handles hold an attachment that is over for its mapping alone, maybe for
     /// long, and the daemon should learn that nobody writes here any more. Returns what remains of each lane, by worker.
     pub fn retire(&self) -> Vec<Remains> {
-        let remains = self.lanes.iter().map(|lane| lock(lane).retire()).collect();
+        let remains = self.lanes.iter().map(|lane| lane.lock().retire()).collect();
         lock(&self.stream).take();
         remains
     }
@@ -101,8 +105,8 @@ impl Attachment {
     }
 
     /// The rings into one worker; `None` if this attachment is read-only.
-    pub fn lane(&self, worker: u16) -> Option<MutexGuard<'_, Lane>> {
-        self.lanes.get(usize::from(worker)).map(lock)
+    pub fn lane(&self, worker: u16) -> Option<BiasedGuard<'_, Lane>> {
+        self.lanes.get(usize::from(worker)).map(BiasedLock::lock)
     }
 
     /// For sleeping until a worker tells something; `None` if this attachment is read-only.
@@ -111,7 +115,7 @@ impl Attachment {
     }
 
     /// All of them, by worker.
-    pub fn lanes(&self) -> impl Iterator<Item = (u16, &Mutex<Lane>)> {
+    pub fn lanes(&self) -> impl Iterator<Item = (u16, &BiasedLock<Lane>)> {
         (0u16..).zip(&self.lanes)
     }
 

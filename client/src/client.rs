@@ -173,7 +173,7 @@ impl Client {
         let attachment = self.current();
         let mut refused = None;
         for (worker, lane) in attachment.lanes() {
-            let last = lock(lane).submitted();
+            let last = lane.lock().submitted();
             while !is_settled(&attachment, worker, last) {
                 self.look(&pause);
                 if !pause.pause() {
@@ -191,7 +191,7 @@ impl Client {
         }
         drop(link);
         for (_, lane) in attachment.lanes() {
-            if let Some(more) = lock(lane).take_unreported() {
+            if let Some(more) = lane.lock().take_unreported() {
                 add_refusals(&mut refused, more);
             }
         }

@@ -38,6 +38,8 @@ mod zoo;
 pub mod layout;
 
 #[doc(hidden)]
+pub mod biased;
+#[doc(hidden)]
 pub mod cell;
 #[doc(hidden)]
 pub mod change_ring;
@@ -80,6 +82,7 @@ mod word;
 #[cfg(not(loom))]
 mod writer;
 
+pub use biased::{BiasedGuard, BiasedLock};
 pub use error::{Full, OpenError, ReadError, SegmentError, Stale};
 #[cfg(not(loom))]
 pub use reader::{CellRef, Lookup, Reader, State};
@@ -125,6 +128,6 @@ pub fn monotonic_ns() -> u64 {
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn moved<T: Send>() {}
-    shared::<(Reader, RingWatcher, Word)>();
+    shared::<(Reader, RingWatcher, Word, BiasedLock<RingProducer>)>();
     moved::<(Segment, Writer, ChangeCursor, RingConsumer, RingProducer)>();
 };

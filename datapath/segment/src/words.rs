@@ -54,6 +54,25 @@ pub fn prefetch(word: &AtomicU64) {
     let _ = word;
 }
 
+/// Brings the cache line of a word to this core as its own, for a store that is to come soon: another core has it, and a store
+/// that waits for it holds up all stores after it. Where that can't be said, nothing happens.
+#[inline]
+pub fn prefetch_exclusive(word: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    // SAFETY: PREFETCHW is a hint: it reads and writes no memory of the program, whatever the address, and is one that
+    // does nothing on processors that do not know it. In assembly, because `_mm_prefetch` becomes a prefetch for reading
+    // where the target is not said to have it.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{line}]",
+            line = in(reg) std::ptr::from_ref(word),
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = word;
+}
+
 /// Stores bytes to the front of `to`. Returns false, having stored nothing, if they do not fit.
 #[inline]
 pub fn store_bytes(to: &[AtomicU64], bytes: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 //! Each model has failed when one side of the ordering that it is about was taken out (the comment names it).
 #![cfg(loom)]
 
+use lattice_segment::biased::BiasedLock;
 use lattice_segment::change_ring::{self, Entry, Step};
 use lattice_segment::extent::ExtentAllocator;
 use lattice_segment::index::Find;
@@ -469,3 +470,32 @@ mod loom_order;
 mod loom_sets;
 #[cfg(feature = "zoo")]
 mod loom_zoo;
+
+/// Orderings `biased-owner` and `biased-busy`: the owner's way in, which has no atomic exchange, excludes those who take the
+/// lock away. Here both sides pay for the fence that membarrier is. (Failed without the owner's second look, with the
+/// release relaxed, and with either fence taken out.)
+#[test]
+fn nobody_is_inside_beside_the_owner() {
+    explore(3, || {
+        let lock = Arc::new(BiasedLock::new(UnsafeCell::new(0)));
+        // One call claims it for this thread.
+        lock.lock_as(1).with_mut(add_one);
+        let other = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || {
+                lock.lock_as(2).with_mut(add_one);
+                lock.lock_as(2).with_mut(add_one);
+            })
+        };
+        lock.lock_as(1).with_mut(add_one);
+        lock.lock_as(1).with_mut(add_one);
+        other.join().unwrap();
+        assert_eq!(lock.lock_as(3).with(|count| unsafe { *count }), 5);
+    });
+}
+
+/// loom sees who else is at it.
+fn add_one(count: *mut u32) {
+    // SAFETY: the closure's pointer is good for its length, and loom fails the model when another thread has one.
+    unsafe { *count += 1 };
+}

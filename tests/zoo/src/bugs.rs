@@ -250,6 +250,10 @@ bugs! {
     /// A worker that goes to sleep looks at the ring without a fence after it said so: it and the client miss each other, and
     /// the submission sleeps in.
     SleepFenceMissing "sleep-fence-missing" Loom("no_submission_sleeps_in");
+    /// The owner of a biased lock does not look again whether it still is the owner: two threads write into one ring.
+    BiasedOwnerNotAskedAgain "biased-owner-not-asked-again" Loom("nobody_is_inside_beside_the_owner");
+    /// The owner of a biased lock leaves it with a relaxed store: the next one may not see what it did.
+    BiasedReleaseRelaxed "biased-release-relaxed" Loom("nobody_is_inside_beside_the_owner");
     /// The entry of the index is stored relaxed: who finds the key may not find its cell.
     IndexRelaxed "index-relaxed" Loom("a_key_is_found_whole_and_its_value_is_not_older_than_its_version");
     /// A cell's version is counted up before its value is stored: a watcher that waits for the version reads the value before.

@@ -43,4 +43,5 @@ found_by! {
     submissions_arrive_once_and_whole
     applied_means_visible_or_failed
     no_submission_sleeps_in
+    nobody_is_inside_beside_the_owner
 }
