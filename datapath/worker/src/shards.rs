@@ -35,9 +35,9 @@ pub(crate) struct Shards {
     active: u64,
     /// Place that transmits first in the next turn.
     first: usize,
+    syncs: Syncs,
     index: u16,
     workers: u16,
-    syncs: Syncs,
 }
 
 impl Shards {
@@ -51,9 +51,9 @@ impl Shards {
             earliest_ns: 0,
             active: ones(count),
             first: 0,
+            syncs: Syncs::default(),
             index,
             workers,
-            syncs: Syncs::default(),
         }
     }
 
@@ -156,13 +156,19 @@ impl Shards {
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
+        wrote: bool,
         budget: usize,
         frame: &mut [u8],
         send: &mut dyn FnMut(u16, usize, &[u8]),
     ) -> usize {
+        if wrote {
+            self.syncs.note_writes(now.monotonic_ns);
+        }
         if self.active == 0 {
             return 0;
         }
+        let given = self.syncs.budget(now.monotonic_ns, wrote);
+        let mut left = given;
         let mut sent = 0;
         let from_first = self.active & (u64::MAX << self.first);
         let before_first = self.active & !(u64::MAX << self.first);
@@ -171,29 +177,25 @@ impl Shards {
             let shard = engine.shard();
             loop {
                 if sent == budget {
+                    self.syncs.note_use(now.monotonic_ns, left != given);
                     // The next engine begins the next turn: one with endless frames can't keep the others waiting.
-        wrote: bool,
                     self.first = (place + 1) % self.engines.len();
                     self.refresh_earliest();
                     return sent;
                 }
-        if wrote {
-            self.syncs.note_writes(now.monotonic_ns);
-        }
                 let Some((peer, len)) = engine.transmit_within(now, frame, &mut left) else { break };
                 sent += 1;
                 if let Some(bytes) = frame.get(..len) {
-        let given = self.syncs.budget(now.monotonic_ns, wrote);
-        let mut left = given;
                     send(shard, peer, bytes);
                 }
             }
             self.active &= !(1 << place);
+            self.syncs.note(place, engine.serves_syncs());
             if let Some(deadline_ns) = self.deadlines_ns.get_mut(place) {
                 *deadline_ns = engine.deadline_ns();
             }
         }
-                    self.syncs.note_use(now.monotonic_ns, left != given);
+        self.syncs.note_use(now.monotonic_ns, left != given);
         self.refresh_earliest();
         sent
     }
@@ -206,12 +208,10 @@ impl Shards {
     pub(crate) fn deadline_ns(&self) -> u64 {
         if self.active != 0 { 0 } else { self.earliest_ns }
     }
-            self.syncs.note(place, engine.serves_syncs());
 
     /// Whether every peer that is up has acknowledged all own operations.
     pub(crate) fn acknowledged(&self, now: Instant) -> bool {
         self.engines.iter().all(|engine| {
-        self.syncs.note_use(now.monotonic_ns, left != given);
             (0..)
                 .map_while(|slot| engine.peer_status(slot, now))
                 .all(|peer| !peer.up || peer.unacknowledged_seqs == 0)
@@ -219,22 +219,6 @@ impl Shards {
     }
 }
 
-/// A word with its lowest `count` bits set.
-fn ones(count: usize) -> u64 {
-    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
-}
-
-/// The places whose bits are set, ascending.
-fn places(mut set: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        if set == 0 {
-            return None;
-        }
-        let place = set.trailing_zeros() as usize;
-        set &= set - 1;
-        Some(place)
-    })
-}
 /// How fast peers catch up from the shards of this worker.
 ///
 /// ```text
@@ -286,6 +270,22 @@ impl Syncs {
     }
 }
 
+/// A word with its lowest `count` bits set.
+fn ones(count: usize) -> u64 {
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
+}
+
+/// The places whose bits are set, ascending.
+fn places(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if set == 0 {
+            return None;
+        }
+        let place = set.trailing_zeros() as usize;
+        set &= set - 1;
+        Some(place)
+    })
+}
 
 #[cfg(test)]
 mod tests {
