@@ -13,6 +13,7 @@
 #   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
 #   make man      the manual pages, in target/man
 #   make deb      a Debian package with programs, unit, manual and completions, in target/deb
+#   make c        the C library (bindings/c); `make c-install PREFIX=/usr/local` puts it where compilers look
 #   make check    formatting, lints and a build with warnings denied
 #   make build    the release programs
 #   make fmt      formats the sources
@@ -24,6 +25,7 @@ SHELL := bash
 # rustup's directory, which a login shell has on its path and make under sudo may not.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
+PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where programs of Debian are unpacked that tests and benches use and that the machine does not have.
 TOOLS := $(abspath $(TARGET))/bench/tools
@@ -36,6 +38,7 @@ FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
 .PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt man deb
+.PHONY: c c-install
 
 deps:
 	@scripts/deps.sh
@@ -125,3 +128,10 @@ man:
 deb: deps
 	cargo build --release -p lattice-control --bins
 	@scripts/deb.sh $(TARGET)/release $(TARGET)/deb
+
+# In a profile of its own: a fault of the library is an error of the program that uses it, not its end.
+c: deps
+	cargo build --profile library -p lattice-c
+
+c-install: c
+	bindings/c/install.sh $(TARGET)/library $(PREFIX)

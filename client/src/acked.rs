@@ -234,8 +234,12 @@ impl Client {
         }
     }
 
-    /// Fails if a level can never be reached. Right after the connection a daemon may not have said yet what there is.
-    pub(crate) fn check_possible(&self, ack: Ack, timeout: Duration) -> Result<()> {
+    /// Fails if a write can never get as far as `ack` says: what every call that ends in `_with` asks before it writes. For
+    /// those who write first and wait later. Waits only right after the connection, until the daemon has said what there is.
+    ///
+    /// # Errors
+    /// [`Error::AckImpossible`]; [`Error::ReadOnly`]; [`Error::DaemonClosed`] if the daemon did not say in time.
+    pub fn check_possible(&self, ack: Ack, timeout: Duration) -> Result<()> {
         let mut pause = Pause::new(timeout);
         loop {
             let attachment = self.current();

@@ -74,6 +74,8 @@ struct Inner {
 pub(crate) struct Link {
     attempt: Option<Attempt>,
     pub(crate) history: History,
+    /// The application has ended it: there is no next attempt.
+    ended: bool,
 }
 
 impl Client {
@@ -218,6 +220,19 @@ impl Client {
         }
     }
 
+    /// Ends the connection now, for all clones and handles, and for good: writes fail with [`Error::DaemonClosed`], those under way
+    /// end as [`Error::OutcomeUnknown`], and reads serve the last known state. Without it the connection ends when the last
+    /// clone or handle is dropped, which not every language can promise to do in time.
+    pub fn disconnect(&self) {
+        let mut link = lock(&self.inner.link);
+        (link.ended, link.attempt) = (true, None);
+        // With the link held nobody attaches to another daemon meanwhile.
+        let attachment = self.current();
+        if !link.history.knows(attachment.number) {
+            link.history.keep(attachment.number, attachment.retire());
+        }
+    }
+
     /// The newest attachment.
     pub(crate) fn current(&self) -> Arc<Attachment> {
         Arc::clone(&self.inner.current.read().unwrap_or_else(PoisonError::into_inner))
@@ -347,7 +362,7 @@ impl Client {
         if !link.history.knows(lost.number) {
             link.history.keep(lost.number, lost.retire());
         }
-        if now_ns < self.inner.next_step_ns.load(Ordering::Relaxed) {
+        if link.ended || now_ns < self.inner.next_step_ns.load(Ordering::Relaxed) {
             return;
         }
         if let Some(next) = self.step(&mut link, lost, now_ns) {

@@ -23,6 +23,21 @@ pub struct Ticket {
     pub(crate) worker: u16,
 }
 
+impl Ticket {
+    /// The ticket as plain numbers, for bindings to other languages. They mean something to the client that gave it out only.
+    #[must_use]
+    pub fn to_words(self) -> [u64; 3] {
+        [self.attachment, self.seq, self.worker.into()]
+    }
+
+    /// The ticket that [`Ticket::to_words`] took apart; `None` if no ticket has these numbers. Whoever makes numbers up waits in
+    /// vain, or is told the result of another write.
+    #[must_use]
+    pub fn from_words([attachment, seq, worker]: [u64; 3]) -> Option<Ticket> {
+        Some(Ticket { attachment, seq, worker: u16::try_from(worker).ok()? })
+    }
+}
+
 /// Attachments whose final results are kept for tickets that are waited for late.
 const KEPT_ATTACHMENTS: usize = 8;
 

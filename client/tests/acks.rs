@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use fake::{FakeDaemon, State, until};
-use lattice_client::{Ack, AckImpossible, Client, ClientOptions, Error, Reached, Refusal};
+use lattice_client::{Ack, AckImpossible, Client, ClientOptions, Error, Reached, Refusal, Ticket};
 use lattice_segment::codes;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -233,4 +233,24 @@ fn who_only_reads_cannot_wait_for_writes() {
     let client = Client::open_read_only(&daemon.segment).unwrap();
     assert!(matches!(client.counter("c").unwrap().add_with(1, Ack::All, SOON), Err(Error::ReadOnly)));
     assert!(matches!(client.barrier_with(Ack::Majority, SOON), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn a_ticket_survives_being_taken_apart_and_made_up_ones_harm_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = three(dir.path());
+    let client = connect(&daemon);
+    let counter = client.counter("c").unwrap();
+    let ticket = counter.add(1).unwrap();
+    let words = ticket.to_words();
+    assert_eq!(Ticket::from_words(words), Some(ticket));
+    client.wait(Ticket::from_words(words).unwrap(), SOON).unwrap();
+    assert_eq!(Ticket::from_words([words[0], words[1], 1 << 16]), None);
+    let of_no_worker = Ticket::from_words([words[0], words[1], 999]).unwrap();
+    assert!(matches!(client.poll(of_no_worker), Err(Error::OutcomeForgotten)));
+    let not_written_yet = Ticket::from_words([words[0], u64::MAX, words[2]]).unwrap();
+    let soon_over = Duration::from_millis(20);
+    assert!(matches!(client.wait(not_written_yet, soon_over), Err(Error::Timeout { .. })));
+    assert!(matches!(client.wait_with(not_written_yet, Ack::All, soon_over), Err(Error::NotReached { .. })));
+    counter.add_wait(1, SOON).unwrap();
 }

@@ -245,3 +245,26 @@ fn no_daemon_no_segment() {
     let error = Client::open_read_only(&garbage).err().unwrap();
     assert!(matches!(error, Error::Open { .. }), "{error}");
 }
+
+#[test]
+fn who_disconnects_is_gone_for_good_though_handles_live_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = FakeDaemon::start(dir.path(), 1, State::default());
+    let client = Client::connect_with(&daemon.socket, options()).unwrap();
+    let (other, counter) = (client.clone(), client.counter("c").unwrap());
+    counter.add_wait(3, SOON).unwrap();
+    daemon.knobs.deaf.store(true, SeqCst);
+    let under_way = counter.add(1).unwrap();
+    client.disconnect();
+    client.disconnect();
+    assert!(matches!(other.counter("d").unwrap().add(1), Err(Error::DaemonClosed { .. })));
+    assert!(matches!(counter.add(1), Err(Error::DaemonClosed { .. })));
+    assert!(matches!(other.wait(under_way, SOON), Err(Error::OutcomeUnknown { writes: 1 })));
+    assert!(matches!(client.barrier(SOON), Err(Error::OutcomeUnknown { writes: 1 })));
+    assert_eq!(counter.get().unwrap(), 3, "reads go on");
+    // Not even to a daemon that is there, or to the next one.
+    assert!(matches!(client.reconnect(Duration::from_millis(20)), Err(Error::DaemonClosed { .. })));
+    let daemon = FakeDaemon::start(dir.path(), 1, daemon.stop());
+    assert!(matches!(client.reconnect(Duration::from_millis(20)), Err(Error::DaemonClosed { .. })));
+    assert_eq!((daemon.knobs.attached.load(SeqCst), client.health().attachments), (0, 1));
+}

@@ -78,6 +78,12 @@ impl Process {
         }
     }
 
+    /// Writes a line to its standard input.
+    pub fn write_line(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().with_context(|| format!("{}'s input is closed", self.name))?;
+        writeln!(stdin, "{line}").with_context(|| format!("{} does not read", self.name))
+    }
+
     /// Closes its standard input: the example applications take that as the end of their work.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
