@@ -14,6 +14,7 @@
 #   make man      the manual pages, in target/man
 #   make deb      a Debian package with programs, unit, manual and completions, in target/deb
 #   make c        the C library (bindings/c); `make c-install PREFIX=/usr/local` puts it where compilers look
+#   make wheel    the Python package (bindings/python), in target/wheels; `make python-test` tests it
 #   make check    formatting, lints and a build with warnings denied
 #   make build    the release programs
 #   make fmt      formats the sources
@@ -38,7 +39,7 @@ FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
 .PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt man deb
-.PHONY: c c-install
+.PHONY: c c-install wheel python-test
 
 deps:
 	@scripts/deps.sh
@@ -56,6 +57,7 @@ demo: deps
 test: deps bench-deps test-deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug cargo test --workspace
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug bindings/python/package.sh test $(abspath $(TARGET))
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-segment --test loom
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom -p lattice-storage --lib durable
 	cargo test --release -p lattice-model --test exhaustive -- --nocapture
@@ -116,6 +118,7 @@ check: deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTFLAGS="$${RUSTFLAGS:-} -D warnings" cargo build --workspace --all-targets
+	bindings/python/package.sh check $(abspath $(TARGET))
 
 fmt:
 	cargo fmt --all
@@ -135,3 +138,11 @@ c: deps
 
 c-install: c
 	bindings/c/install.sh $(TARGET)/library $(PREFIX)
+
+# maturin comes from PyPI, into a virtual environment below target.
+wheel: deps
+	bindings/python/package.sh wheel $(abspath $(TARGET))
+
+python-test: deps
+	cargo build -p lattice-control --bins
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug bindings/python/package.sh test $(abspath $(TARGET))

@@ -3,7 +3,7 @@
 # Silent when nothing is missing. Run by `make deps`, which every other target runs first.
 set -euo pipefail
 
-# Each line: the Debian 12 package, then what shows that it is there (a command, or a file).
+# Each line: the Debian 12 package, then what shows that it is there (a command, a file, or a module of Python).
 needed() {
     cat <<'LIST'
 clang         clang
@@ -17,12 +17,15 @@ zlib1g-dev    /usr/include/zlib.h
 libbpf-dev    /usr/include/bpf/bpf_helpers.h
 iproute2      ip
 valgrind      valgrind
+python3       python3
+python3-venv  python3:ensurepip
 LIST
 }
 
 is_there() {
     case "$1" in
         /*) [ -e "$1" ] ;;
+        python3:*) python3 -c "import ${1#*:}" >/dev/null 2>&1 ;;
         *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
