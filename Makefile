@@ -9,6 +9,7 @@
 #   make fuzz     every fuzz target for FUZZ_SECONDS (600) each; needs cargo-fuzz
 #   make mutants  the mutation score of crdt, wire and engine: hours; needs cargo-mutants
 #   make kill     a daemon killed and cut off from its power under load, KILLS (500) times
+#   make forged   ten million forged, replayed and old frames at a worker that takes sealed ones only: none is let in
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
 #   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
 #   make man      the manual pages, in target/man
@@ -38,7 +39,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill soak bench bench-deps test-deps check fmt man deb
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill forged soak bench bench-deps test-deps check fmt man deb
 .PHONY: c c-install wheel python-test
 
 deps:
@@ -94,6 +95,9 @@ kill: deps
 	cargo build --workspace --bins --examples
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug LATTICE_KILLS=$(KILLS) \
 		cargo test -p lattice-cluster --test kill -- --nocapture
+
+forged: deps
+	LATTICE_FORGED_FRAMES=10000000 cargo test --release -p lattice-worker --test seals -- --nocapture
 
 soak: deps
 	cargo build --release -p lattice-control -p lattice-client --bins --examples

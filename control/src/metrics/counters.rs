@@ -144,6 +144,7 @@ pub const FAMILIES: &[CounterFamily] = &[
             source("dropped_wrong_cluster", &["engine", "wrong_cluster"]),
             source("dropped_bad_length", &["engine", "bad_length"]),
             source("dropped_bad_reserved", &["engine", "bad_reserved"]),
+            source("dropped_sealed", &["engine", "sealed"]),
             source("dropped_bad_interval", &["engine", "bad_interval"]),
             source("dropped_bad_tag", &["engine", "bad_tag"]),
             source("dropped_record", &["engine", "bad_record"]),
@@ -153,6 +154,10 @@ pub const FAMILIES: &[CounterFamily] = &[
             source("dropped_unknown_alias", &["engine", "unknown_alias"]),
             source("dropped_forgotten", &["engine", "forgotten"]),
             source("dropped_unexpected", &["engine", "unexpected"]),
+            source("seal_missing", &["seal", "missing"]),
+            source("seal_unknown_key", &["seal", "unknown_key"]),
+            source("seal_broken", &["seal", "broken"]),
+            source("seal_replayed", &["seal", "replayed"]),
             source("frames_misdirected", &["worker", "misdirected"]),
             source("handover_dropped", &["worker", "handover_full"]),
             source("port_unknown_source", &["port", "unknown_source"]),
@@ -172,11 +177,18 @@ pub const FAMILIES: &[CounterFamily] = &[
         labels: &["reason"],
         is_time: false,
         sources: &[
+            source("seal_no_key", &["no_key"]),
             source("port_transmit_full", &["full"]),
             source("port_transmit_no_route", &["no_route"]),
             source("port_transmit_too_long", &["too_long"]),
             source("port_transmit_failed", &["failed"]),
         ],
+    },
+    CounterFamily {
+        family: family("latticed_frames_sealed_total", Kind::Counter, "Frames that were sealed or opened."),
+        labels: &["direction"],
+        is_time: false,
+        sources: &[source("frames_opened", &["in"]), source("frames_sealed", &["out"])],
     },
     CounterFamily {
         family: family(

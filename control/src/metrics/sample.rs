@@ -200,6 +200,8 @@ mod tests {
             port_stats: lattice_port::PortStats::default(),
             loop_stats: LoopStats { port_errors, ..LoopStats::default() },
             clients: 0,
+            seals: Vec::new(),
+            forged_age_ns: None,
             degraded: Vec::new(),
         }
     }

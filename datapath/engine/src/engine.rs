@@ -17,7 +17,7 @@ use crate::sync_receive::IncomingSync;
 use crate::sync_send::{OutgoingSync, SyncBudget};
 use lattice_crdt::limits::{MAX_ACTORS, MAX_DOTS_PER_RECORD};
 use lattice_crdt::{ActorId, Dot, Hlc, PreRemoved, VectorLimits, VersionVector};
-use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, decode_frame};
+use lattice_wire::{Frame, FrameType, Header, MAX_RECORD_BYTES, WireError, decode_frame, write_checksum};
 
 /// The replication engine of one shard. See the crate's documentation for the way things take through it.
 pub struct Engine<L = MemoryLog> {
@@ -235,40 +235,49 @@ impl<L: LogStore> Engine<L> {
         u64::try_from(least).unwrap_or(0)
     }
 
-    /// Merges one received frame. Readers see its effect after the next [`Engine::commit`].
+    /// What every frame of this cluster carries.
+    pub fn cluster_tag(&self) -> u32 {
+        self.config.cluster_tag
+    }
+
+    /// Merges one received frame that is not sealed. Readers see its effect after the next [`Engine::commit`].
     ///
     /// # Errors
     /// Why the frame, or the rest of it, had no effect; already counted in [`Engine::stats`].
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DropReason> {
-        let result = self.receive_frame(now, bytes);
-        match &result {
-            Ok(()) => {}
-            Err(DropReason::Wire(error)) => self.stats.dropped_wire.count(*error),
-            Err(DropReason::Record(_)) => self.stats.dropped_record += 1,
-            Err(DropReason::StaleSession) => self.stats.dropped_stale_session += 1,
-            Err(DropReason::UnknownAlias) => self.stats.dropped_unknown_alias += 1,
-            Err(DropReason::Forgotten) => self.stats.dropped_forgotten += 1,
-            Err(DropReason::OutOfOrderBound) => self.stats.dropped_out_of_order_bound += 1,
-            Err(DropReason::Unexpected | DropReason::OutOfSequence) => self.stats.dropped_unexpected += 1,
-            Err(
-                DropReason::OtherNode
-                | DropReason::OtherShard
-                | DropReason::UnknownPeer
-                | DropReason::OwnNode,
-            ) => self.stats.dropped_address += 1,
-        }
-        result
+        let result = match decode_frame(bytes, self.config.cluster_tag) {
+            Ok(frame) => self.receive_frame(now, &frame),
+            Err(error) => Err(error.into()),
+        };
+        self.count_result(result)
     }
 
-    fn receive_frame(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DropReason> {
-        let frame = decode_frame(bytes, self.config.cluster_tag)?;
+    /// As [`Engine::receive`], for a frame whose tag has been verified: it was sealed, and has been opened.
+    ///
+    /// # Errors
+    /// As [`Engine::receive`].
+    pub fn receive_opened(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let result = self.receive_frame(now, frame);
+        self.count_result(result)
+    }
+
+    /// Counts a frame that was refused before it came here.
+    pub fn refuse(&mut self, error: WireError) {
+        self.stats.dropped_wire.count(error);
+    }
+
+    fn count_result(&mut self, result: Result<(), DropReason>) -> Result<(), DropReason> {
+        result.inspect_err(|reason| self.stats.count_drop(*reason))
+    }
+
+    fn receive_frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), DropReason> {
         let slot = self.lane_of(&frame.header)?;
         self.stats.frames_received += 1;
         self.wake();
         let now_ns = now.monotonic_ns;
-        self.check_sealed(now_ns, slot, &frame)?;
+        self.check_sealed(now_ns, slot, frame)?;
         if frame.header.frame_type == FrameType::Hello {
-            return self.on_hello(now_ns, slot, &frame);
+            return self.on_hello(now_ns, slot, frame);
         }
         let lane = &mut self.lanes[slot];
         let session = Session { id: frame.header.src_session, actor: frame.header.actor };
@@ -279,15 +288,15 @@ impl<L: LogStore> Engine<L> {
         lane.heard(now_ns, &self.config.timers);
         match frame.header.frame_type {
             FrameType::Hello => Ok(()),
-            FrameType::Data => self.on_data(now_ns, slot, &frame),
-            FrameType::Ack => self.on_ack(now_ns, slot, &frame),
-            FrameType::Heartbeat => self.on_heartbeat(now, slot, &frame),
-            FrameType::Vector => self.on_vector(now_ns, slot, &frame),
-            FrameType::SyncRequest => self.on_sync_request(now_ns, slot, &frame),
-            FrameType::SyncData => self.on_sync_data(now_ns, slot, &frame),
-            FrameType::SyncAck => self.on_sync_ack(now_ns, slot, &frame),
-            FrameType::Stable => self.on_stable(slot, &frame),
-            FrameType::Forget => self.on_forget(slot, &frame),
+            FrameType::Data => self.on_data(now_ns, slot, frame),
+            FrameType::Ack => self.on_ack(now_ns, slot, frame),
+            FrameType::Heartbeat => self.on_heartbeat(now, slot, frame),
+            FrameType::Vector => self.on_vector(now_ns, slot, frame),
+            FrameType::SyncRequest => self.on_sync_request(now_ns, slot, frame),
+            FrameType::SyncData => self.on_sync_data(now_ns, slot, frame),
+            FrameType::SyncAck => self.on_sync_ack(now_ns, slot, frame),
+            FrameType::Stable => self.on_stable(slot, frame),
+            FrameType::Forget => self.on_forget(slot, frame),
         }
     }
 
@@ -377,6 +386,19 @@ impl<L: LogStore> Engine<L> {
     /// As [`Engine::transmit`], for a caller whose turn is shared: of state syncs no more goes than the budget has left. What
     /// it has no slice for is due at once, in a turn that has one.
     pub fn transmit_within(
+        &mut self,
+        now: Instant,
+        frame: &mut [u8],
+        syncs: &mut SyncBudget,
+    ) -> Option<(usize, usize)> {
+        let (slot, len) = self.transmit_untagged(now, frame, syncs)?;
+        write_checksum(frame.get_mut(..len)?);
+        Some((slot, len))
+    }
+
+    /// As [`Engine::transmit_within`], without the tag: whoever sends the frame seals it, or gives it a checksum
+    /// ([`lattice_wire::write_checksum`]).
+    pub fn transmit_untagged(
         &mut self,
         now: Instant,
         frame: &mut [u8],

@@ -255,7 +255,7 @@ impl<L: LogStore> Engine<L> {
         let digest = self.sealed_digest();
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Forget, slot))?;
         Forget::encode(&mut writer, answers, round, digest, self.forgotten()).ok()?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     pub(crate) fn on_forget(&mut self, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {

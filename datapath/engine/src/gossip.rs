@@ -42,7 +42,7 @@ impl<L: LogStore> Engine<L> {
         let most = MAX_VECTOR_ENTRIES_PER_PART;
         let pushed = VectorPart::encode(&mut writer, 0, 1, of_peer.chain(of_others).take(most));
         self.lanes[slot].hello_sent(now_ns, self.config.timers.hello_ns);
-        pushed.ok().map(|()| writer.finish())
+        pushed.ok().map(|()| writer.finish_untagged())
     }
 
     pub(crate) fn on_hello(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
@@ -96,7 +96,7 @@ impl<L: LogStore> Engine<L> {
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Heartbeat, slot))?;
         let pushed = heartbeat.encode(&mut writer);
         self.lanes[slot].heartbeat_due_ns = next_beat_ns(now.monotonic_ns, self.config.timers.heartbeat_ns);
-        pushed.ok().map(|()| writer.finish())
+        pushed.ok().map(|()| writer.finish_untagged())
     }
 
     pub(crate) fn on_heartbeat(
@@ -148,7 +148,7 @@ impl<L: LogStore> Engine<L> {
         let entries =
             self.vector.iter().flat_map(known).skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
         VectorPart::encode(&mut writer, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART)).ok()?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     pub(crate) fn on_vector(

@@ -80,7 +80,7 @@ impl<L: LogStore> Engine<L> {
             count += 1;
         }
         writer.set_count(count);
-        let len = writer.finish();
+        let len = writer.finish_untagged();
         if lane.sender.sent(now_ns, plan, count, defines, bounds(&self.config.timers)) {
             self.stats.frames_retransmitted += 1;
         }
@@ -92,7 +92,7 @@ impl<L: LogStore> Engine<L> {
     fn write_question(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
         let lo = self.lanes[slot].sender.question(self.log.last_seq())?;
         let writer = FrameWriter::new(buffer, Header { lo, ..self.header(FrameType::Data, slot) })?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     /// Writes the acknowledgement that is owed to the peer.
@@ -103,7 +103,7 @@ impl<L: LogStore> Engine<L> {
         let clock = self.vector.clock(actor).unwrap_or(&nothing);
         let pushed = Ack::new(actor, clock.contiguous(), clock.ranges()).encode(&mut writer);
         self.lanes[slot].ack_sent();
-        pushed.ok().map(|()| writer.finish())
+        pushed.ok().map(|()| writer.finish_untagged())
     }
 
     pub(crate) fn on_data(&mut self, now_ns: u64, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {

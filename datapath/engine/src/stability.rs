@@ -62,7 +62,7 @@ impl<L: LogStore> Engine<L> {
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Stable, slot))?;
         let entries = contiguous_parts(self.stable()).skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
         VectorPart::encode(&mut writer, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART)).ok()?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     /// Within a session a stable vector only grows, so each part stands for itself.

@@ -62,6 +62,8 @@ pub struct WireDrops {
     pub bad_length: u64,
     /// With a reserved byte that is not zero.
     pub bad_reserved: u64,
+    /// Sealed, where nothing opens it.
+    pub sealed: u64,
     /// With an interval that overflows.
     pub bad_interval: u64,
     /// Damaged: the tag does not match.
@@ -79,6 +81,7 @@ impl WireDrops {
             WireError::WrongCluster => &mut self.wrong_cluster,
             WireError::BadLength => &mut self.bad_length,
             WireError::BadReserved => &mut self.bad_reserved,
+            WireError::Sealed => &mut self.sealed,
             WireError::BadInterval => &mut self.bad_interval,
             WireError::BadTag => &mut self.bad_tag,
         };
@@ -180,6 +183,24 @@ pub struct EngineStats {
     pub keys: u64,
     /// Gauge: pre-removed dots held.
     pub pre_removed: u64,
+}
+
+impl EngineStats {
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        match reason {
+            DropReason::Wire(error) => self.dropped_wire.count(error),
+            DropReason::Record(_) => self.dropped_record += 1,
+            DropReason::StaleSession => self.dropped_stale_session += 1,
+            DropReason::UnknownAlias => self.dropped_unknown_alias += 1,
+            DropReason::Forgotten => self.dropped_forgotten += 1,
+            DropReason::OutOfOrderBound => self.dropped_out_of_order_bound += 1,
+            DropReason::Unexpected | DropReason::OutOfSequence => self.dropped_unexpected += 1,
+            DropReason::OtherNode
+            | DropReason::OtherShard
+            | DropReason::UnknownPeer
+            | DropReason::OwnNode => self.dropped_address += 1,
+        }
+    }
 }
 
 /// One peer as this engine knows it.

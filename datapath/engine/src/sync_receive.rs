@@ -212,7 +212,7 @@ impl<L: LogStore> Engine<L> {
         let from = usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART;
         let entries = self.contiguous_parts().take(entries).skip(from).take(MAX_VECTOR_ENTRIES_PER_PART);
         SyncRequest::encode(&mut writer, sync_id, part, parts, entries).ok()?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     /// Writes the acknowledgement of sync frames that is owed to the peer.
@@ -220,7 +220,7 @@ impl<L: LogStore> Engine<L> {
         let ack = self.lanes[slot].sync_ack.take()?;
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncAck, slot))?;
         ack.encode(&mut writer).ok()?;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     pub(crate) fn on_sync_data(

@@ -225,7 +225,7 @@ impl<L: LogStore> Engine<L> {
         writer.push_bytes(&frame.items).ok()?;
         writer.set_count(frame.count);
         writer.header_mut().lo = sync.first_index + offset as u64;
-        Some(writer.finish())
+        Some(writer.finish_untagged())
     }
 
     pub(crate) fn on_sync_ack(

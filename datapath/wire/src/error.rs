@@ -29,6 +29,9 @@ pub enum WireError {
     /// A byte that must be zero is not.
     #[error("a reserved byte of the frame's header is not zero")]
     BadReserved,
+    /// It is sealed, and frames of this sender are not.
+    #[error("the frame is sealed, and nothing here opens it")]
+    Sealed,
     /// lo + count is beyond the last sequence number.
     #[error("the frame's interval of sequence numbers overflows")]
     BadInterval,
@@ -49,6 +52,7 @@ impl WireError {
             WireError::WrongCluster => "frame_wrong_cluster",
             WireError::BadLength => "frame_bad_length",
             WireError::BadReserved => "frame_bad_reserved",
+            WireError::Sealed => "frame_sealed",
             WireError::BadInterval => "frame_bad_interval",
             WireError::BadTag => "frame_bad_tag",
         }

@@ -2,14 +2,19 @@
 //!
 //! The tag is XXH3-128 over header and payload, seeded with the cluster tag. That is integrity, not authenticity: it
 //! finds damage that Ethernet and UDP checksums let through (UDP's are off on the AF_XDP path), and anybody who knows
-//! the format can make one. Sealing puts an AES-GCM tag into the same 16 bytes and its counter into the header.
+//! the format can make one. A seal (crate `lattice-seal`) puts an AES-GCM tag into the same 16 bytes instead.
+//!
+//! ```text
+//!   FrameWriter ── finish_untagged ──┬── write_checksum ──> wire ──> split_frame ──┬── checked ──> Frame
+//!                                    └── a seal ─────────────────────────────────> └── opened ──> Frame
+//! ```
 
 use lattice_crdt::ActorId;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::codec::Writer;
 use crate::delta::write_renamed;
-use crate::header::{HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, TAG_BYTES};
+use crate::header::{HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, SealMark, TAG_BYTES, offsets};
 use crate::{Delta, NoRoom, Record, SyncItem, WireError};
 
 /// A frame that has been checked; its payload has not been decoded.
@@ -21,25 +26,69 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
 }
 
-/// Checks a frame and splits it. `bytes` is the whole UDP payload.
+/// A frame in its parts. Its header makes sense, and its length is what that says; its tag has not been looked at, so nothing
+/// of it is believed yet.
+#[derive(Copy, Clone, Debug)]
+pub struct Envelope<'a> {
+    /// What it claims.
+    pub header: Header,
+    /// The seal that it claims to have; `None`: it has a checksum.
+    pub mark: Option<SealMark>,
+    /// Header and payload as they are: what the tag covers.
+    pub covered: &'a [u8],
+    /// The payload; of a sealed frame, encrypted.
+    pub payload: &'a [u8],
+    /// The tag.
+    pub tag: &'a [u8; TAG_BYTES],
+}
+
+impl<'a> Envelope<'a> {
+    /// The frame, if it is not sealed and its checksum is right.
+    ///
+    /// # Errors
+    /// [`WireError::Sealed`], [`WireError::BadTag`]; nothing of such a frame may be used.
+    pub fn checked(self) -> Result<Frame<'a>, WireError> {
+        if self.mark.is_some() {
+            return Err(WireError::Sealed);
+        }
+        if *self.tag != tag_of(self.covered, self.header.cluster_tag) && !zoo!(TagNotChecked) {
+            return Err(WireError::BadTag);
+        }
+        Ok(Frame { header: self.header, payload: self.payload })
+    }
+}
+
+/// Splits a frame, after the cheap checks, the cheapest first. `bytes` is the whole UDP payload.
+///
+/// # Errors
+/// [`WireError`] says what is wrong first; nothing of such a frame may be used.
+pub fn split_frame(bytes: &[u8], expected_cluster_tag: u32) -> Result<Envelope<'_>, WireError> {
+    if bytes.len() > MAX_FRAME_BYTES || zoo!(MtuOffByOne) && bytes.len() == MAX_FRAME_BYTES {
+        return Err(WireError::TooLong);
+    }
+    let (covered, tag) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(WireError::TooShort)?;
+    let (head, payload) = covered.split_first_chunk::<HEADER_BYTES>().ok_or(WireError::TooShort)?;
+    let (header, mark, payload_len) = Header::decode(head, expected_cluster_tag)?;
+    if payload.len() != payload_len {
+        return Err(WireError::BadLength);
+    }
+    Ok(Envelope { header, mark, covered, payload, tag })
+}
+
+/// Checks a frame that is not sealed, and splits it. `bytes` is the whole UDP payload.
 ///
 /// # Errors
 /// [`WireError`] says what is wrong first, the cheap checks coming first; nothing of such a frame may be used.
 pub fn decode_frame(bytes: &[u8], expected_cluster_tag: u32) -> Result<Frame<'_>, WireError> {
-    if bytes.len() > MAX_FRAME_BYTES || zoo!(MtuOffByOne) && bytes.len() == MAX_FRAME_BYTES {
-        return Err(WireError::TooLong);
-    }
-    let (sealed, tag) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(WireError::TooShort)?;
-    let (head, payload) = sealed.split_first_chunk::<HEADER_BYTES>().ok_or(WireError::TooShort)?;
-    let (header, payload_len) = Header::decode(head, expected_cluster_tag)?;
-    if payload.len() != payload_len {
-        return Err(WireError::BadLength);
-    }
-    let seed = if zoo!(OtherClusterAccepted) { header.cluster_tag } else { expected_cluster_tag };
-    if *tag != tag_of(sealed, seed) && !zoo!(TagNotChecked) {
-        return Err(WireError::BadTag);
-    }
-    Ok(Frame { header, payload })
+    split_frame(bytes, expected_cluster_tag)?.checked()
+}
+
+/// Writes the checksum into the tag of a frame that [`FrameWriter::finish_untagged`] has made. Less than a frame is left as
+/// it is.
+pub fn write_checksum(frame: &mut [u8]) {
+    let Some((covered, tag)) = frame.split_last_chunk_mut::<TAG_BYTES>() else { return };
+    let Some(cluster_tag) = covered.get(offsets::CLUSTER_TAG..).and_then(<[u8]>::first_chunk) else { return };
+    *tag = tag_of(covered, u32::from_le_bytes(*cluster_tag));
 }
 
 fn tag_of(header_and_payload: &[u8], cluster_tag: u32) -> [u8; TAG_BYTES] {
@@ -139,15 +188,26 @@ impl<'a> FrameWriter<'a> {
         self.push_with(|out| item.write(out))
     }
 
-    /// Writes header and tag; returns the frame's length.
+    /// Writes header and checksum; returns the frame's length.
     pub fn finish(self) -> usize {
+        let cluster_tag = self.header.cluster_tag;
+        let (buf, len) = self.finish_header();
+        let tag_at = len - TAG_BYTES;
+        let tag = tag_of(&buf[..tag_at], cluster_tag);
+        buf[tag_at..len].copy_from_slice(&tag);
+        len
+    }
+
+    /// Writes the header and leaves room for the tag, which is the sender's last step; returns the frame's length.
+    pub fn finish_untagged(self) -> usize {
+        self.finish_header().1
+    }
+
+    fn finish_header(self) -> (&'a mut [u8; MAX_FRAME_BYTES], usize) {
         // At most MAX_PAYLOAD_BYTES, which is asserted to fit a u16.
         let header = self.header.encode(self.payload_len as u16);
-        let tag_at = HEADER_BYTES + self.payload_len;
         self.buf[..HEADER_BYTES].copy_from_slice(&header);
-        let tag = tag_of(&self.buf[..tag_at], self.header.cluster_tag);
-        self.buf[tag_at..tag_at + TAG_BYTES].copy_from_slice(&tag);
-        tag_at + TAG_BYTES
+        (self.buf, HEADER_BYTES + self.payload_len + TAG_BYTES)
     }
 
     /// What the `encode` of the payload structs is made of.

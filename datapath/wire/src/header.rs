@@ -8,11 +8,15 @@
 //!   16  actor (the sender's)
 //!   24  src_session                         dst_session (0: not known yet)
 //!   32  lo
-//!   40  count (Data: hi = lo + count)       reserved, 0
+//!   40  count (Data: hi = lo + count)       seal key (0: not sealed)
 //!   48  log_first: the first seq that is still in the sender's log
-//!   56  seal counter, 0 until frames are sealed
+//!   56  seal counter (0: not sealed)
 //!   64  payload ... then the tag, 16 bytes
 //! ```
+//!
+//! A frame is sealed, or it is not: the key's number says which, in the same version of the format, so that a cluster can go
+//! over host by host. In a sealed one the payload is encrypted and the header is not; the tag covers both (crate
+//! `lattice-seal`).
 //!
 //! What can go wrong: two daemons of different versions, or of two clusters on one network. Version and cluster tag
 //! tell them apart before anything else is looked at.
@@ -65,11 +69,11 @@ pub mod offsets {
     pub const LO: usize = 32;
     /// u32.
     pub const COUNT: usize = 40;
-    /// Four bytes, zero.
-    pub const RESERVED: usize = 44;
+    /// u32, the number of the key that the frame is sealed with; zero: it is not sealed.
+    pub const SEAL_KEY: usize = 44;
     /// u64.
     pub const LOG_FIRST: usize = 48;
-    /// u64, zero until frames are sealed.
+    /// u64, counts the frames of a lane under one key from 1 on; zero: it is not sealed.
     pub const SEAL_COUNTER: usize = 56;
     /// The first byte after the header.
     pub const PAYLOAD: usize = 64;
@@ -83,7 +87,7 @@ const _: () = {
     assert!(offsets::PAYLOAD_LEN == offsets::SHARD + 2 && offsets::ACTOR == offsets::PAYLOAD_LEN + 2);
     assert!(offsets::SRC_SESSION == offsets::ACTOR + 8 && offsets::DST_SESSION == offsets::SRC_SESSION + 4);
     assert!(offsets::LO == offsets::DST_SESSION + 4 && offsets::COUNT == offsets::LO + 8);
-    assert!(offsets::RESERVED == offsets::COUNT + 4 && offsets::LOG_FIRST == offsets::RESERVED + 4);
+    assert!(offsets::SEAL_KEY == offsets::COUNT + 4 && offsets::LOG_FIRST == offsets::SEAL_KEY + 4);
     assert!(offsets::SEAL_COUNTER == offsets::LOG_FIRST + 8 && offsets::PAYLOAD == offsets::SEAL_COUNTER + 8);
     assert!(offsets::PAYLOAD == HEADER_BYTES && HEADER_BYTES.is_multiple_of(8));
     assert!(MAX_PAYLOAD_BYTES <= u16::MAX as usize && MAX_FRAME_BYTES == 1452);
@@ -140,6 +144,23 @@ impl TryFrom<u8> for FrameType {
     }
 }
 
+/// What a header says of the frame's seal.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct SealMark {
+    /// The number of the key, not zero.
+    pub key: u32,
+    /// Counts the frames of a lane under this key.
+    pub counter: u64,
+}
+
+impl SealMark {
+    /// Writes it into the header of a frame.
+    pub fn write(self, header: &mut [u8; HEADER_BYTES]) {
+        put(header, offsets::SEAL_KEY, self.key.to_le_bytes());
+        put(header, offsets::SEAL_COUNTER, self.counter.to_le_bytes());
+    }
+}
+
 /// The header of a frame, without what the encoder fills in by itself.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct Header {
@@ -193,8 +214,12 @@ impl Header {
         out
     }
 
-    /// The header and the payload length that it claims. Everything is checked but that length and the tag.
-    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], cluster_tag: u32) -> Result<(Self, usize), WireError> {
+    /// The header, what it says of the seal, and the payload length that it claims. Everything is checked but that length and
+    /// the tag.
+    pub(crate) fn decode(
+        bytes: &[u8; HEADER_BYTES],
+        cluster_tag: u32,
+    ) -> Result<(Self, Option<SealMark>, usize), WireError> {
         if get(bytes, offsets::MAGIC) != MAGIC {
             return Err(WireError::BadMagic);
         }
@@ -218,15 +243,17 @@ impl Header {
             count: u32::from_le_bytes(get(bytes, offsets::COUNT)),
             log_first: u64::from_le_bytes(get(bytes, offsets::LOG_FIRST)),
         };
-        let reserved: [u8; 4] = get(bytes, offsets::RESERVED);
-        let seal_counter: [u8; 8] = get(bytes, offsets::SEAL_COUNTER);
-        if reserved != [0; 4] || seal_counter != [0; 8] {
-            return Err(WireError::BadReserved);
-        }
+        let key = u32::from_le_bytes(get(bytes, offsets::SEAL_KEY));
+        let counter = u64::from_le_bytes(get(bytes, offsets::SEAL_COUNTER));
+        let mark = match (key, counter) {
+            (0, 0) => None,
+            (0, _) => return Err(WireError::BadReserved),
+            _ => Some(SealMark { key, counter }),
+        };
         if header.frame_type == FrameType::Data && header.lo.checked_add(u64::from(header.count)).is_none() {
             return Err(WireError::BadInterval);
         }
-        Ok((header, usize::from(u16::from_le_bytes(get(bytes, offsets::PAYLOAD_LEN)))))
+        Ok((header, mark, usize::from(u16::from_le_bytes(get(bytes, offsets::PAYLOAD_LEN)))))
     }
 }
 

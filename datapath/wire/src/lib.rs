@@ -25,7 +25,8 @@
 //! without another look. What can go wrong is a [`WireError`] (the frame) or a [`RecordError`] (something in its
 //! payload); both carry a stable name for a drop counter.
 //!
-//! The tag is a checksum for now: it detects damage, and keeps no attacker out (frame.rs).
+//! The tag of a frame that is not sealed is a checksum: it detects damage, and keeps no attacker out (frame.rs). Sealing is
+//! the crate `lattice-seal`'s.
 
 #![forbid(unsafe_code)]
 
@@ -52,10 +53,10 @@ pub use delta::{
 pub use dots::Dots;
 pub use error::{NoRoom, RecordError, WireError};
 pub use forget::{Forget, ForgottenNodes, MAX_FORGOTTEN};
-pub use frame::{Frame, FrameWriter, decode_frame};
+pub use frame::{Envelope, Frame, FrameWriter, decode_frame, split_frame, write_checksum};
 pub use header::{
-    ANY_NODE, FrameType, HEADER_BYTES, Header, MAGIC, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, TAG_BYTES, VERSION,
-    offsets,
+    ANY_NODE, FrameType, HEADER_BYTES, Header, MAGIC, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, SealMark,
+    TAG_BYTES, VERSION, offsets,
 };
 pub use heartbeat::Heartbeat;
 pub use record::{MAX_RECORD_BYTES, Op, Record, decode_record, encode_record};

@@ -69,7 +69,11 @@ fn frames_are_refused_by_their_first_fault() {
         (forged(good.clone(), offsets::CLUSTER_TAG, &[0]), WireError::WrongCluster),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[2]), WireError::BadLength),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[0xFF, 0xFF]), WireError::BadLength),
-        (forged(good.clone(), offsets::RESERVED + 3, &[1]), WireError::BadReserved),
+        (forged(good.clone(), offsets::SEAL_KEY + 3, &[1]), WireError::Sealed),
+        (
+            forged(forged(good.clone(), offsets::SEAL_COUNTER, &[1]), offsets::SEAL_KEY, &[9]),
+            WireError::Sealed,
+        ),
         (forged(good.clone(), offsets::SEAL_COUNTER, &[1]), WireError::BadReserved),
         (forged(good.clone(), offsets::LO, &[0xFF; 8]), WireError::BadInterval),
         ([&good[..good.len() - 1], b"?"].concat(), WireError::BadTag),
@@ -81,7 +85,7 @@ fn frames_are_refused_by_their_first_fault() {
     }
     reasons.sort_unstable();
     reasons.dedup();
-    assert_eq!(reasons.len(), 10, "each kind of fault has a counter of its own");
+    assert_eq!(reasons.len(), 11, "each kind of fault has a counter of its own");
     assert!(decode_frame(&good, CLUSTER).is_ok());
     assert_eq!(decode_frame(&good, CLUSTER + 1), Err(WireError::WrongCluster));
 }

@@ -43,6 +43,7 @@ impl Worker {
         if now.monotonic_ns >= self.counters_due_ns {
             self.counters_due_ns = now.monotonic_ns.saturating_add(self.config.counters_ns);
             self.publish_counters();
+            self.seals.tick(now.monotonic_ns);
             self.clients.refresh_terms(&self.shards);
             self.look_at_epochs();
             self.look_at_logs(now);
@@ -66,6 +67,7 @@ impl Worker {
             }
             Command::DetachClient { id } => self.clients.detach(id),
             Command::SetPeer { peer, node, address } => self.set_peer(peer, node, address),
+            Command::SetSeal { peer, node, seal } => self.seals.set(now.monotonic_ns, peer, node, seal),
             Command::SetRoute { peer, route } => self.port.set_route(peer, route),
             // A reply that finds no room, or nobody waiting, is not wanted any more.
             Command::Status(reply) => drop(reply.try_send(self.status(now))),
@@ -237,6 +239,8 @@ impl Worker {
             port_stats: self.port.stats(),
             loop_stats: self.stats,
             clients: self.clients.len(),
+            seals: self.seals.statuses(now.monotonic_ns),
+            forged_age_ns: self.seals.forged_age_ns(now.monotonic_ns),
             degraded: Degradation::ALL.into_iter().filter(|what| self.degraded & what.bit() != 0).collect(),
         }
     }

@@ -4,6 +4,7 @@
 //! finds the channel full is kept where it belongs (with the client that it is about) and offered again later.
 
 use crate::clients::ClientFault;
+use crate::seals::PeerSeal;
 use crate::status::{Degradation, WorkerStatus};
 use crossbeam_channel::Sender;
 use lattice_crdt::ActorId;
@@ -42,6 +43,15 @@ pub enum Command {
         node: u16,
         /// Its address.
         address: std::net::IpAddr,
+    },
+    /// Says how frames to and from a peer are sealed from now on.
+    SetSeal {
+        /// Its slot.
+        peer: PeerSlot,
+        /// Its node id.
+        node: u16,
+        /// How.
+        seal: PeerSeal,
     },
     /// Says how to reach a peer (see [`lattice_port::Port::set_route`]).
     SetRoute {

@@ -30,6 +30,9 @@ pub struct WorkerConfig {
     pub heartbeat_ns: u64,
     /// Period at which the counters in the segment are refreshed, nanoseconds.
     pub counters_ns: u64,
+    /// Frames to and from peers without keys ([`Command::SetSeal`](crate::Command::SetSeal)) are dropped; else they go without a
+    /// seal.
+    pub must_seal: bool,
     /// How long a stopping worker goes on, until the peers that are up have everything, nanoseconds.
     pub drain_ns: u64,
 }
@@ -52,6 +55,7 @@ impl WorkerConfig {
             max_clients: 64,
             heartbeat_ns: MS,
             counters_ns: 10 * MS,
+            must_seal: false,
             drain_ns: 500 * MS,
         }
     }

@@ -24,6 +24,7 @@
 //! | `acks` | how far the writes of clients have got: disk, peers |
 //! | `publisher` | the segment as the engine sees it |
 //! | `snapshots` | snapshots of its shards for storage, a slice a turn |
+//! | `seals` | frames sealed and opened, by peer |
 //! | `handoff` | frames that arrived at the wrong worker |
 //! | `idle`, `wakeup` | spin, yield, sleep; waking a sleeper without missing anything |
 //! | `attend` | carrying out commands, heartbeats, status, the way to the end |
@@ -45,6 +46,7 @@ mod handoff;
 mod idle;
 mod outgoing;
 mod publisher;
+mod seals;
 mod shards;
 mod snapshots;
 mod status;
@@ -59,6 +61,7 @@ pub use handle::{CommandError, SpawnError, WorkerHandle, WorkerPanicked, WorkerP
 pub use handoff::Handoff;
 pub use idle::Idle;
 pub use publisher::SegmentPublisher;
+pub use seals::{PeerSeal, SealStatus};
 pub use shards::Engine;
 pub use snapshots::WorkerStorage;
 pub use status::{Degradation, LoopStats, ShardStatus, StorageStatus, WorkerStatus};

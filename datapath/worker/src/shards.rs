@@ -152,14 +152,15 @@ impl Shards {
     }
 
     /// Takes frames out of the active engines, in turns that begin at another engine each time, until `send` has been
-    /// called `budget` times. `frame` is where they are written; `wrote` says that this turn had writes.
+    /// called `budget` times. `frame` is where they are written, without their tags; `wrote` says that this
+    /// turn had writes.
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
         wrote: bool,
         budget: usize,
         frame: &mut [u8],
-        send: &mut dyn FnMut(u16, usize, &[u8]),
+        send: &mut dyn FnMut(u16, usize, &mut [u8]),
     ) -> usize {
         if wrote {
             self.syncs.note_writes(now.monotonic_ns);
@@ -183,9 +184,9 @@ impl Shards {
                     self.refresh_earliest();
                     return sent;
                 }
-                let Some((peer, len)) = engine.transmit_within(now, frame, &mut left) else { break };
+                let Some((peer, len)) = engine.transmit_untagged(now, frame, &mut left) else { break };
                 sent += 1;
-                if let Some(bytes) = frame.get(..len) {
+                if let Some(bytes) = frame.get_mut(..len) {
                     send(shard, peer, bytes);
                 }
             }

@@ -1,5 +1,6 @@
 //! A worker's account of itself, made when the control thread asks.
 
+use crate::seals::SealStatus;
 use lattice_crdt::ActorId;
 use lattice_engine::{EngineStats, PeerStatus, SyncStatus};
 use lattice_port::{PortMode, PortStats};
@@ -24,6 +25,10 @@ pub struct WorkerStatus {
     pub loop_stats: LoopStats,
     /// Clients attached.
     pub clients: usize,
+    /// How frames to and from peers are sealed, of those for which it was said.
+    pub seals: Vec<SealStatus>,
+    /// Time since a frame came without the seal that it has to have, or with a broken one, nanoseconds; `None`: never.
+    pub forged_age_ns: Option<u64>,
     /// What works less well than configured at present.
     pub degraded: Vec<Degradation>,
 }
@@ -111,6 +116,20 @@ pub struct LoopStats {
     pub frames_transmitted: u64,
     /// Frames that the port refused; repair sends them again.
     pub transmit_refused: u64,
+    /// Frames that were sealed.
+    pub frames_sealed: u64,
+    /// Frames that were opened, and went to an engine.
+    pub frames_opened: u64,
+    /// Frames that were dropped for want of a seal.
+    pub seal_missing: u64,
+    /// Frames that were dropped because their key is not known: of an earlier session, or none was handed over yet.
+    pub seal_unknown_key: u64,
+    /// Frames that were dropped because their seal is broken: damaged or forged.
+    pub seal_broken: u64,
+    /// Sealed frames that were dropped because they had come before, or came far too late.
+    pub seal_replayed: u64,
+    /// Frames that were not sent for want of a key.
+    pub seal_no_key: u64,
     /// Frames passed on to the worker that owns their shard.
     pub handed_over: u64,
     /// Frames that could not be passed on: the owner's inbox was full.

@@ -28,6 +28,7 @@ use crate::handoff::{HandedOver, Handoff};
 use crate::idle::{Found, Idler, Rest};
 use crate::outgoing::Outgoing;
 use crate::publisher::SegmentPublisher;
+use crate::seals::Seals;
 use crate::shards::Shards;
 use crate::snapshots::Snapshots;
 use crate::status::{Degradation, LoopStats};
@@ -72,6 +73,8 @@ pub struct Worker {
     pub(crate) config: WorkerConfig,
     pub(crate) shards: Shards,
     pub(crate) port: Box<dyn Port>,
+    /// Between the port and the engines.
+    pub(crate) seals: Seals,
     pub(crate) publisher: SegmentPublisher,
     pub(crate) clients: Clients,
     pub(crate) handoff: Handoff,
@@ -135,6 +138,7 @@ impl Worker {
             clients: Clients::new(config.max_clients, config.client_budget_slots, &shards),
             snapshots: storage.map(|storage| Snapshots::new(storage, &shards)),
             shards,
+            seals: Seals::new(config.must_seal),
             port,
             publisher,
             wakeup: Arc::clone(handoff.wakeup()),
@@ -224,7 +228,7 @@ impl Worker {
 
     /// Frames from the network: to the engine of their shard, or to the worker that owns it.
     fn receive(&mut self, now: Instant) -> usize {
-        let Self { config, shards, port, handoff, stats, .. } = self;
+        let Self { config, shards, port, seals, handoff, stats, .. } = self;
         let received = port.receive(config.receive_burst, &mut |received| {
             stats.frames_received += 1;
             let shard = received.udp_port.wrapping_sub(config.udp_port_base);
@@ -239,8 +243,7 @@ impl Worker {
                 }
                 return;
             };
-            // The engine counts what it drops, by reason.
-            let _ = engine.receive(now, received.frame);
+            seals.receive(now, engine, received.frame, stats);
         });
         self.handoff.notify();
         match received {
@@ -251,10 +254,10 @@ impl Worker {
 
     /// Frames of this worker's shards that arrived at other workers.
     fn take_over(&mut self, now: Instant) -> usize {
-        let Self { config, shards, handoff, stats, .. } = self;
+        let Self { config, shards, seals, handoff, stats, .. } = self;
         let frames = handoff.receive(config.receive_burst, &mut |shard, frame| {
             if let Some(engine) = shards.of_shard(shard) {
-                let _ = engine.receive(now, frame);
+                seals.receive(now, engine, frame, stats);
             }
         });
         stats.taken_over += frames as u64;
@@ -307,12 +310,15 @@ impl Worker {
 
     /// Frames to the network, as many as the port and the burst have room for, with one kick at the end.
     fn transmit(&mut self, now: Instant, wrote: bool) -> usize {
-        let Self { config, shards, port, stats, frame, .. } = self;
+        let Self { config, shards, port, seals, stats, frame, .. } = self;
         if !shards.is_any_active() && !self.unflushed {
             return 0;
         }
         let budget = config.transmit_burst.min(port.transmit_room());
         let sent = shards.transmit(now, wrote, budget, frame.as_mut_slice(), &mut |shard, peer, bytes| {
+            if !seals.close(peer, shard, bytes, stats) {
+                return;
+            }
             let taken = match u16::try_from(peer) {
                 Ok(slot) => port.transmit(PeerSlot(slot), config.udp_port_base + shard, bytes).is_ok(),
                 Err(_) => false,

@@ -99,7 +99,22 @@ fn run(cluster: &mut Cluster, clients: &mut [Client; 2], names: &Names, operatio
 
 #[test]
 fn steady_state_allocates_nothing() {
-    let mut cluster = Cluster::new(&Plan { nodes: 2, workers: 1, shards: 4, ..Default::default() });
+    allocates_nothing(false);
+}
+
+#[test]
+fn sealed_frames_allocate_nothing() {
+    allocates_nothing(true);
+}
+
+fn allocates_nothing(must_seal: bool) {
+    let mut cluster =
+        Cluster::new(&Plan { nodes: 2, workers: 1, shards: 4, must_seal, ..Default::default() });
+    if must_seal {
+        cluster.hand_over_keys();
+        // The first hellos are dropped for want of them.
+        cluster.turns(10_000);
+    }
     let mut clients = [cluster.nodes[0].attach(1024), cluster.nodes[1].attach(1024)];
     let names = Names {
         keys: (0..4 * KEYS).map(|n| format!("key{n}")).collect(),
@@ -115,4 +130,6 @@ fn steady_state_allocates_nothing() {
     assert!(cluster.converged());
     let total: i64 = names.keys.iter().filter_map(|key| cluster.nodes[0].counter(key.as_bytes())).sum();
     assert_eq!(total, 2 * (20_000 + 50_000) / 4, "every operation did happen");
+    let opened = cluster.nodes[0].counted("frames_opened");
+    assert_eq!(opened > 1_000, must_seal, "{opened} frames were sealed");
 }

@@ -96,10 +96,11 @@ fn sorts() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
         ),
         (
             "a reserved byte",
-            with_byte(good(), offsets::RESERVED, 1),
+            with_byte(good(), offsets::SEAL_COUNTER, 1),
             "dropped_bad_reserved",
             "dropped_bad_reserved",
         ),
+        ("a sealed one", with_byte(good(), offsets::SEAL_KEY, 1), "dropped_sealed", "dropped_sealed"),
         (
             "a damaged payload",
             with_byte(good(), offsets::PAYLOAD + 3, 0xee),

@@ -38,7 +38,7 @@ fn repair_front(frame: &mut [u8]) {
     frame[offsets::MAGIC..][..2].copy_from_slice(&MAGIC);
     frame[offsets::VERSION] = VERSION;
     frame[offsets::CLUSTER_TAG..][..4].copy_from_slice(&CLUSTER.to_le_bytes());
-    frame[offsets::RESERVED..][..4].fill(0);
+    frame[offsets::SEAL_KEY..][..4].fill(0);
     frame[offsets::SEAL_COUNTER..][..8].fill(0);
 }
 

@@ -11,14 +11,15 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lattice_crdt::{ActorId, Kind};
 use lattice_engine::{EngineConfig, EngineLimits, EngineTimers, Instant, Storage};
-use lattice_port::Port;
 use lattice_port::memory::{MemoryNode, MemoryPort, network};
+use lattice_port::{PeerSlot, Port};
+use lattice_seal::{KEY_FRAMES, OpenKey, SealKey, Secret};
 use lattice_segment::{
     Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitError, SubmitOp,
     Target, Ticket, create_rings, key_hash, shard_of,
 };
 use lattice_worker::{
-    Command, Engine, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus,
+    Command, Engine, Event, Handoff, Idle, PeerSeal, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus,
     client_wakeup,
 };
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,6 +46,7 @@ pub struct Plan {
     pub max_clients: usize,
     pub handoff_slots: usize,
     pub extent_bytes: u64,
+    pub must_seal: bool,
 }
 
 impl Default for Plan {
@@ -65,6 +67,7 @@ impl Default for Plan {
             max_clients: 16,
             handoff_slots: 256,
             extent_bytes: 1 << 22,
+            must_seal: false,
         }
     }
 }
@@ -168,6 +171,7 @@ fn node_parts(plan: &Plan, node: u16, ports: Vec<MemoryPort>) -> NodeParts {
             config.idle = plan.idle;
             config.client_budget_slots = plan.client_budget_slots;
             config.max_clients = plan.max_clients;
+            config.must_seal = plan.must_seal;
             let engines = config.owned_shards().map(|shard| engine(plan, node, shard)).collect();
             let port: Box<dyn Port> = Box::new(port);
             WorkerParts { config, engines, port, writer, handoff, storage: None }
@@ -250,7 +254,7 @@ pub fn client(id: u64, workers: u16, shards: u16, slots: u32) -> (Client, Vec<Co
 }
 
 impl Node {
-    fn new(parts: NodeParts) -> Self {
+    pub fn new(parts: NodeParts) -> Self {
         let NodeParts { parts, segment, reader, directory } = parts;
         let shards = parts[0].config.shards;
         let (events_in, events) = bounded(64);
@@ -318,6 +322,23 @@ impl Node {
         members
     }
 
+    /// Tells all workers what to seal frames to a peer with.
+    pub fn seals_with(&self, peer: PeerSlot, node: u16, secret: &Secret) {
+        for commands in &self.commands {
+            let key = SealKey::new(secret, self.shards, KEY_FRAMES).unwrap();
+            let seal = PeerSeal::Seals(Box::new(key));
+            commands.try_send(Command::SetSeal { peer, node, seal }).unwrap();
+        }
+    }
+
+    /// Tells all workers what a peer seals its frames with.
+    pub fn opens_with(&self, peer: PeerSlot, node: u16, secret: &Secret) {
+        for commands in &self.commands {
+            let seal = PeerSeal::Opens(Box::new(OpenKey::new(secret, self.shards).unwrap()));
+            commands.try_send(Command::SetSeal { peer, node, seal }).unwrap();
+        }
+    }
+
     /// A counter of the segment, summed over the workers.
     pub fn counted(&self, name: &str) -> u64 {
         let counters = self.reader.counters();
@@ -339,6 +360,18 @@ impl Cluster {
     pub fn new(plan: &Plan) -> Self {
         let (nodes, attacker) = parts(plan);
         Self { nodes: nodes.into_iter().map(Node::new).collect(), attacker, now_ns: START_NS }
+    }
+
+    /// Draws a key for each ordered pair of nodes, and gives it to all workers of both.
+    pub fn hand_over_keys(&self) {
+        let slot_of = |node: usize, at: usize| PeerSlot(if node < at { node } else { node - 1 } as u16);
+        for from in 0..self.nodes.len() {
+            for to in (0..self.nodes.len()).filter(|to| *to != from) {
+                let secret = Secret::draw().unwrap();
+                self.nodes[from].seals_with(slot_of(to, from), to as u16 + 1, &secret);
+                self.nodes[to].opens_with(slot_of(from, to), from as u16 + 1, &secret);
+            }
+        }
     }
 
     /// One turn of every worker. Returns whether any had work.

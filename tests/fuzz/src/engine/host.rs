@@ -233,6 +233,7 @@ impl Host {
                     + wire.wrong_cluster
                     + wire.bad_length
                     + wire.bad_reserved
+                    + wire.sealed
                     + wire.bad_interval
                     + wire.bad_tag,
                 stats.dropped_record,
