@@ -126,6 +126,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// How frames move: `xdp-driver`, `xdp-generic` or `udp`.
     pub port: String,
+    /// How frames are sealed, for people.
+    #[serde(default)]
+    pub seal: String,
     /// Each worker's own description of its port.
     pub port_describe: Vec<String>,
     /// The segment.

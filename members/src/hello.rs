@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   dialling ──Hello──>                the first bidirectional stream, which stays open for what later versions say over
-//!            <──Hello── dialled        it (keys of sealed frames); or the connection is closed with a Refusal instead
+//!            <──Hello── dialled        it (keys of sealed frames: letter.rs); or the connection is closed with a Refusal
 //!
 //!   offset  bytes
 //!   0       4      "LTCM"
@@ -26,6 +26,19 @@ const MAGIC: [u8; 4] = *b"LTCM";
 const HEAD_BYTES: usize = 8;
 /// Bytes of the object, at most.
 const MAX_BODY_BYTES: usize = 4_096;
+
+/// What a node can do, and wants, about the seals of frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sealing {
+    /// It can't: a version from before frames were sealed.
+    #[default]
+    Unable,
+    /// It seals what goes to and comes from whoever requires it.
+    Offered,
+    /// It takes no frames without a seal, and sends none.
+    Required,
+}
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +65,9 @@ pub struct Hello {
     pub wire: u16,
     /// The epoch that it began with: 48 bits.
     pub epoch: u64,
+    /// What it wants about seals.
+    #[serde(default)]
+    pub seal: Sealing,
     /// The latest run of the other node that this one remembers.
     #[serde(default)]
     pub remembered_run: Option<u64>,
@@ -150,6 +166,7 @@ pub(crate) mod tests {
             shards: 4,
             wire: 3,
             epoch: 77,
+            seal: Sealing::Offered,
             remembered_run: None,
         }
     }
@@ -173,6 +190,10 @@ pub(crate) mod tests {
         object["sealing"] = serde_json::json!(["aes-128-gcm"]);
         object.as_object_mut().expect("an object").remove("remembered_run");
         assert_eq!(decode(&serde_json::to_vec(&object).expect("text")), Ok(hello(7)));
+        // And an earlier one less.
+        object.as_object_mut().expect("an object").remove("seal");
+        let unable = Hello { seal: Sealing::Unable, ..hello(7) };
+        assert_eq!(decode(&serde_json::to_vec(&object).expect("text")), Ok(unable));
     }
 
     #[test]

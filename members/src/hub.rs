@@ -15,20 +15,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Connection, Endpoint, Incoming};
+use quinn::{Endpoint, Incoming};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::dials::Dials;
-use crate::hello::Hello;
+use crate::hello::{Hello, Sealing};
 use crate::judge::{Known, judge};
+use crate::letter::Letter;
+use crate::member::{Member, Session};
+use crate::pair::PairKeys;
 use crate::pki::{Credentials, Subject};
 use crate::refusal::{End, Refusal};
 use crate::session::{self, Arrival, Note};
 use crate::swim::{State, Swim};
 use crate::transport::{self, Admission, Gate};
-use crate::view::{Complaints, MemberView};
+use crate::view::{Complaints, MemberView, Pair};
 use crate::watch::Watch;
-use crate::{MAX_MEMBERS, Shared, unix_ms};
+use crate::{Asked, MAX_MEMBERS, Shared, unix_ms};
 
 /// Notes that may wait for the hub.
 pub(crate) const INBOX: usize = 1_024;
@@ -36,24 +39,8 @@ pub(crate) const INBOX: usize = 1_024;
 const MAX_HANDSHAKES: usize = 64;
 /// Period of looking whom to dial, and of showing round trips.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// Silence of a session after which another one of the same process is believed instead.
-const SESSION_SILENCE: Duration = Duration::from_millis(1_000);
 /// What complaints about this node's own files are filed under.
 const OWN_FILES: &str = "certificates";
-
-/// A node that this one had a session with.
-struct Member {
-    hello: Hello,
-    session: Option<Session>,
-    state: State,
-    since_ms: u64,
-}
-
-struct Session {
-    connection: Connection,
-    dialled_here: bool,
-    heard: Instant,
-}
 
 /// See the module's documentation.
 pub(crate) struct Hub {
@@ -73,6 +60,7 @@ pub(crate) struct Hub {
     handshakes_ignored: u64,
     inbox: mpsc::Receiver<Note>,
     notes: mpsc::Sender<Note>,
+    key_life: Duration,
     shared: Arc<Shared>,
     began: Instant,
 }
@@ -86,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) credentials: Credentials,
     pub(crate) directory: PathBuf,
     pub(crate) swim: Swim,
+    pub(crate) key_life: Duration,
     pub(crate) shared: Arc<Shared>,
     pub(crate) began: Instant,
 }
@@ -110,6 +99,7 @@ impl Hub {
             handshakes_ignored: 0,
             inbox,
             notes,
+            key_life: parts.key_life,
             shared: parts.shared,
             began: parts.began,
         }
@@ -130,6 +120,7 @@ impl Hub {
                 biased;
                 Some(note) = self.inbox.recv() => self.attend(note),
                 () = self.shared.reload.notified() => self.reload(),
+                () = self.shared.is_asked.notified() => self.answer_daemon(),
                 Some(incoming) = endpoint.accept() => self.admit(incoming),
                 () = tokio::time::sleep_until(swim_due) => self.swim.tick(self.now_ns()),
                 _ = housekeeping.tick() => self.keep_house(),
@@ -151,6 +142,7 @@ impl Hub {
         match note {
             Note::Arrived(arrival) => self.judge(*arrival),
             Note::Datagram { session, node, bytes } => self.hear(session, node, &bytes),
+            Note::Letter { session, node, letter } => self.read(session, node, letter),
             Note::Ended { session, node, end } => self.part(session, node, &end),
             Note::Failed { address, dialled, end } => self.failed(address, dialled, &end),
         }
@@ -158,7 +150,7 @@ impl Hub {
 
     /// Lets a session in, or says why not.
     fn judge(&mut self, arrival: Arrival) {
-        let Arrival { hello, certificate, connection, dialled, verdict } = arrival;
+        let Arrival { hello, certificate, connection, dialled, letters, verdict } = arrival;
         let known: BTreeMap<u16, Known<'_>> =
             self.members.iter().map(|(&node, member)| (node, member.as_known())).collect();
         let judged = judge(&self.own, &known, &hello, &certificate, dialled.is_some());
@@ -169,24 +161,28 @@ impl Hub {
             if let Some(address) = dialled {
                 self.dials.over(self.now(), address);
             }
-            self.let_in(hello, connection, dialled.is_some());
+            let session =
+                Session { connection, letters, dialled_here: dialled.is_some(), heard: Instant::now() };
+            self.let_in(hello, session);
         }
     }
 
-    fn let_in(&mut self, hello: Hello, connection: Connection, dialled_here: bool) {
-        let (node, identity) = (hello.node, hello.identity());
-        let address = connection.remote_address().to_string();
+    fn let_in(&mut self, hello: Hello, session: Session) {
+        let (node, identity, dialled_here) = (hello.node, hello.identity(), session.dialled_here);
+        let address = session.connection.remote_address().to_string();
         self.complaints.clear(&address);
         self.complaints.clear(&hello.control.to_string());
         tracing::info!(node, name = hello.name, %address, dialled_here, "session with a member");
-        let session = Session { connection, dialled_here, heard: Instant::now() };
         let remembered = hello.remembered_run;
         // A dead one lives again when SWIM says so.
         let state = self.swim.state_of(node).unwrap_or(State::Alive);
-        let member = Member { hello, session: Some(session), state, since_ms: unix_ms() };
+        let (keys, since_ms) = (PairKeys::default(), unix_ms());
+        let member = Member { hello, session: Some(session), keys, state, since_ms };
+        let mut is_same_run = false;
         if let Some(before) = self.members.insert(node, member) {
-            self.succeed(node, before);
+            is_same_run = self.succeed(node, before);
         }
+        self.begin_seals(node, is_same_run);
         if let Some(run) = remembered {
             self.swim.outlive(self.now_ns(), run);
         }
@@ -194,13 +190,15 @@ impl Hub {
         self.show();
     }
 
-    /// Keeps what stays true of a member that has a new session.
-    fn succeed(&mut self, node: u16, before: Member) {
+    /// Keeps what stays true of a member that has a new session. Returns whether it is the same run of it.
+    fn succeed(&mut self, node: u16, before: Member) -> bool {
         if let Some(session) = before.session {
             session.connection.close(Refusal::Already.code(), b"there is a newer session");
         }
-        let Some(member) = self.members.get_mut(&node) else { return };
-        if before.hello.instance == member.hello.instance && before.state == member.state {
+        let Some(member) = self.members.get_mut(&node) else { return false };
+        let is_same_run = before.hello.instance == member.hello.instance;
+        member.keys = before.keys;
+        if is_same_run && before.state == member.state {
             member.since_ms = before.since_ms;
         }
         if (&before.hello.name, before.hello.control) != (&member.hello.name, member.hello.control) {
@@ -210,6 +208,43 @@ impl Hub {
                 now = %format_args!("{} at {}", member.hello.name, member.hello.control),
                 "a node id that was dead has come back elsewhere"
             );
+        }
+        is_same_run
+    }
+
+    /// Hands over keys in a session that has begun.
+    fn begin_seals(&mut self, node: u16, is_same_run: bool) {
+        let (own, now) = (self.own.seal, self.now());
+        let Some(member) = self.members.get_mut(&node) else { return };
+        let either = [own, member.hello.seal];
+        let is_sealed = either.contains(&Sealing::Required) && !either.contains(&Sealing::Unable);
+        let letter = member.keys.begin(now, is_sealed, is_same_run);
+        member.write(letter);
+    }
+
+    /// A member has said something of keys.
+    fn read(&mut self, session: usize, node: u16, letter: Letter) {
+        let now = self.now();
+        let Some(member) = self.members.get_mut(&node).filter(|member| member.is_session(session)) else {
+            return;
+        };
+        let answer = member.keys.hear(now, letter);
+        member.write(answer);
+        self.show();
+    }
+
+    /// The daemon has said something of keys.
+    fn answer_daemon(&mut self) {
+        let asked = std::mem::take(&mut *self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        let now = self.now();
+        for asked in asked {
+            let Some(member) = self.members.get_mut(&asked.node()) else { continue };
+            let letter = match asked {
+                Asked::Told { key, .. } => member.keys.told(key),
+                Asked::Worn { .. } => member.keys.roll(now),
+                Asked::Unknown { .. } => member.keys.ask_again(now),
+            };
+            member.write(letter);
         }
     }
 
@@ -243,7 +278,7 @@ impl Hub {
     /// A session is over. What was known of the member stays.
     fn part(&mut self, session: usize, node: u16, end: &End) {
         let Some(member) = self.members.get_mut(&node) else { return };
-        if member.session.as_ref().is_some_and(|current| current.connection.stable_id() == session) {
+        if member.is_session(session) {
             member.session = None;
             tracing::info!(node, name = member.hello.name, reason = end.text, "session is over");
             self.show();
@@ -298,6 +333,11 @@ impl Hub {
             .collect();
         for address in self.dials.due(self.now(), wanted) {
             self.dial(address);
+        }
+        let (now, life) = (self.now(), self.key_life);
+        for member in self.members.values_mut().filter(|member| member.session.is_some()) {
+            let letter = member.keys.tick(now, life);
+            member.write(letter);
         }
         self.show();
     }
@@ -377,16 +417,22 @@ impl Hub {
 
     /// Publishes the view, and says so if it has changed.
     fn show(&mut self) {
-        let members = self.members.values().map(Member::view).collect();
+        let now = self.now();
+        let members: Vec<_> = self.members.values().map(|member| member.view(now)).collect();
+        let pairs: Vec<Pair> = self.members.values().map(Member::pair).collect();
         let complaints = self.complaints.texts(self.now());
         let mut view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = view.members.iter().map(essence).ne(self.members.values().map(|m| essence(&m.view())));
+        let is_news = view.members.iter().map(essence).ne(members.iter().map(essence));
         view.members = members;
         view.complaints = complaints;
         view.certificate_not_after_s = self.certificate_not_after_s;
         (view.bad_datagrams, view.handshakes_ignored) = (self.bad_datagrams, self.handshakes_ignored);
         drop(view);
-        if is_news {
+        let before = {
+            let mut shown = self.shared.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *shown, pairs.clone())
+        };
+        if is_news || before != pairs {
             self.shared.changed.notify_one();
         }
     }
@@ -406,30 +452,4 @@ pub(crate) fn is_same_node(subject: &Subject, own: &Hello) -> Result<(), String>
         "the certificate is for {subject}, but this is node {} ({}) of cluster {}: cluster.name, node.id and node.name must be what it says",
         own.node, own.name, own.cluster
     ))
-}
-
-impl Member {
-    fn as_known(&self) -> Known<'_> {
-        let fresh = self.session.as_ref().filter(|session| session.heard.elapsed() < SESSION_SILENCE);
-        Known {
-            hello: &self.hello,
-            lives: self.state != State::Dead,
-            dialled_here: fresh.map(|session| session.dialled_here),
-        }
-    }
-
-    fn view(&self) -> MemberView {
-        let rtt = |session: &Session| u64::try_from(session.connection.rtt().as_micros()).unwrap_or(u64::MAX);
-        MemberView {
-            node: self.hello.node,
-            name: self.hello.name.clone(),
-            address: self.hello.data,
-            control: self.hello.control,
-            state: self.state,
-            since_ms: self.since_ms,
-            connected: self.session.is_some(),
-            rtt_us: self.session.as_ref().map(rtt),
-            epoch: format!("{:012x}", self.hello.epoch),
-        }
-    }
 }

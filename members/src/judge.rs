@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::MAX_MEMBERS;
-use crate::hello::Hello;
+use crate::hello::{Hello, Sealing};
 use crate::pki::Subject;
 use crate::refusal::Refusal;
 
@@ -73,9 +73,12 @@ fn agrees(own: &Hello, hello: &Hello) -> Result<(), Refusal> {
         ("version of frames", hello.wire.to_string(), own.wire.to_string()),
         ("address family", family(hello), family(own)),
     ];
-    match settings.into_iter().find(|(_, theirs, ours)| theirs != ours) {
-        Some((setting, theirs, ours)) => Err(Refusal::Setting { setting, theirs, ours }),
-        None => Ok(()),
+    if let Some((setting, theirs, ours)) = settings.into_iter().find(|(_, theirs, ours)| theirs != ours) {
+        return Err(Refusal::Setting { setting, theirs, ours });
+    }
+    match (own.seal, hello.seal) {
+        (Sealing::Required, Sealing::Unable) => Err(Refusal::Unsealed),
+        _ => Ok(()),
     }
 }
 
@@ -152,6 +155,19 @@ mod tests {
         ] {
             assert!(matches!(at_two(None, &other, false), Err(Refusal::Setting { .. })), "{other:?}");
         }
+    }
+
+    #[test]
+    fn who_can_not_seal_stays_out_where_it_has_to() {
+        let at = |own: Sealing, theirs: Sealing| {
+            let own = Hello { seal: own, ..hello(2) };
+            let theirs = Hello { seal: theirs, ..hello(3) };
+            judge(&own, &BTreeMap::new(), &theirs, &subject(&theirs), false)
+        };
+        assert_eq!(at(Sealing::Required, Sealing::Unable), Err(Refusal::Unsealed));
+        assert_eq!(at(Sealing::Required, Sealing::Offered), Ok(()));
+        assert_eq!(at(Sealing::Offered, Sealing::Unable), Ok(()));
+        assert_eq!(at(Sealing::Offered, Sealing::Required), Ok(()));
     }
 
     #[test]

@@ -22,6 +22,8 @@
 //! | [`swim`] | who lives |
 //! | `hello`, `judge`, `refusal` | what nodes tell each other, who is let in, why not |
 //! | `transport`, `session` | QUIC: settings and bounds, one connection's way |
+//! | `member` | one of the others, as the hub keeps it |
+//! | `letter`, `pair` | keys of sealed frames: handed over in sessions, by pair of nodes |
 //! | `hub`, `dials`, `watch` | everybody; whom to dial; certificates that are replaced |
 //! | `view` | what is shown |
 //!
@@ -37,6 +39,9 @@ mod dials;
 mod hello;
 mod hub;
 mod judge;
+mod letter;
+mod member;
+mod pair;
 pub mod pki;
 mod refusal;
 mod session;
@@ -46,8 +51,9 @@ mod view;
 mod watch;
 
 pub use refusal::Refusal;
-pub use view::{MemberView, View};
+pub use view::{MemberView, Pair, SealView, View};
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -56,7 +62,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use hello::Hello;
+use hello::{Hello, Sealing};
 use hub::{Hub, Parts};
 use pki::{Credentials, PkiError};
 use swim::{Identity, Swim, Timing};
@@ -92,6 +98,10 @@ pub struct Options {
     pub seeds: Vec<SocketAddr>,
     /// Its certificate and the authorities that it trusts.
     pub directory: PathBuf,
+    /// Frames have to be sealed; else they are where the other node wants it so.
+    pub seal: bool,
+    /// Time after which a key of sealed frames is replaced.
+    pub key_life: Duration,
     /// Times of SWIM.
     pub timing: Timing,
     /// Random: tells this run from others, and decides whom to probe when.
@@ -129,8 +139,31 @@ pub struct Members {
 
 struct Shared {
     view: Mutex<View>,
+    pairs: Mutex<Vec<Pair>>,
     changed: Notify,
     reload: Notify,
+    /// What the daemon has to say of keys; a few for each member.
+    asked: Mutex<BTreeSet<Asked>>,
+    is_asked: Notify,
+}
+
+/// What the daemon says of the keys of sealed frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    /// All workers open with the key of this number.
+    Told { node: u16, key: u32 },
+    /// The key for what is sent to it is worn.
+    Worn { node: u16 },
+    /// Its frames have a key that is not known.
+    Unknown { node: u16 },
+}
+
+impl Asked {
+    fn node(self) -> u16 {
+        match self {
+            Asked::Told { node, .. } | Asked::Worn { node } | Asked::Unknown { node } => node,
+        }
+    }
 }
 
 impl Members {
@@ -153,6 +186,7 @@ impl Members {
             shards: options.shards,
             wire: options.wire,
             epoch: options.epoch,
+            seal: if options.seal { Sealing::Required } else { Sealing::Offered },
             remembered_run: None,
         };
         hub::is_same_node(&credentials.subject, &own).map_err(MembersError::Subject)?;
@@ -161,8 +195,14 @@ impl Members {
         own.control = endpoint
             .local_addr()
             .map_err(|source| MembersError::Socket { address: options.control, source })?;
-        let shared =
-            Arc::new(Shared { view: Mutex::default(), changed: Notify::new(), reload: Notify::new() });
+        let shared = Arc::new(Shared {
+            view: Mutex::default(),
+            pairs: Mutex::default(),
+            changed: Notify::new(),
+            reload: Notify::new(),
+            asked: Mutex::default(),
+            is_asked: Notify::new(),
+        });
         let identity = Identity { node: own.node, run: own.run, control: own.control };
         let members = Self { shared: Arc::clone(&shared), endpoint: endpoint.clone(), control: own.control };
         let hub = Hub::new(Parts {
@@ -173,6 +213,7 @@ impl Members {
             client,
             credentials,
             directory: options.directory,
+            key_life: options.key_life,
             shared,
             began: Instant::now(),
         });
@@ -191,9 +232,35 @@ impl Members {
         self.shared.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Completes when a member came, went, moved or changed its state since the last call.
+    /// Completes when a member came, went, moved or changed its state, or a key did, since the last call.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
+    }
+
+    /// The keys of frames to and from each member, as workers have to have them now.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<Pair> {
+        self.shared.pairs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All workers open with the key of this number: the member may seal with it.
+    pub fn key_told(&self, node: u16, key: u32) {
+        self.ask(Asked::Told { node, key });
+    }
+
+    /// The key for what is sent to a member was used so much that it is to be replaced.
+    pub fn key_worn(&self, node: u16) {
+        self.ask(Asked::Worn { node });
+    }
+
+    /// Frames of a member came with a key that is not known. It is asked for another one, if that lasts.
+    pub fn key_unknown(&self, node: u16) {
+        self.ask(Asked::Unknown { node });
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
+        self.shared.is_asked.notify_one();
     }
 
     /// Reads the certificates again, without waiting until it is noticed that they have changed.

@@ -92,6 +92,11 @@ pub enum Refusal {
         /// This node's.
         ours: String,
     },
+    /// It can't seal its frames, and this node takes no others.
+    #[error(
+        "it is of a version that does not seal its frames, and this node takes no others: upgrade it, or set security.seal = false here until that is done"
+    )]
+    Unsealed,
     /// There is no room for one more member.
     #[error("there are {0} members already, the most that there can be")]
     Full(usize),
@@ -121,6 +126,7 @@ impl Refusal {
             Refusal::Setting { .. } => 11,
             Refusal::Full(_) => 12,
             Refusal::Already => 13,
+            Refusal::Unsealed => 14,
         })
     }
 

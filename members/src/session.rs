@@ -1,8 +1,8 @@
 //! One connection: from its handshake over the hellos to its last datagram.
 //!
 //! ```text
-//!   dial ──> TLS ──> open stream ──> say hello ──> hear hello ──> judged ──> datagrams ──> end
-//!   accept ─> TLS ─> take stream ──> hear hello ─> judged ──> say hello ──> datagrams ──> end
+//!   dial ──> TLS ──> open stream ──> say hello ──> hear hello ──> judged ──> datagrams, letters ──> end
+//!   accept ─> TLS ─> take stream ──> hear hello ─> judged ──> say hello ──> datagrams, letters ──> end
 //!              │                                     │
 //!              └ the certificates                    └ by the hub, which knows everybody: crate::judge
 //! ```
@@ -10,6 +10,7 @@
 //! Each connection has a task of its own, which tells the hub what happens in [`Note`]s. Until it is let in it may do
 //! nothing, and has [`HELLO_TIMEOUT`] for it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,11 +20,15 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::hello::{self, Hello, ReadError};
+use crate::letter::{self, Letter};
 use crate::pki::Subject;
 use crate::refusal::{End, Refusal};
 
 /// Time from the first packet to the end of the hellos.
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Letters that may wait to be written: a pair of nodes has two or three to say at a time.
+const LETTERS: usize = 16;
 
 /// What the tasks of connections tell the hub.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(crate) enum Note {
     Arrived(Box<Arrival>),
     /// A datagram of a session.
     Datagram { session: usize, node: u16, bytes: Bytes },
+    /// A letter of a session.
+    Letter { session: usize, node: u16, letter: Letter },
     /// A session that was let in is over.
     Ended { session: usize, node: u16, end: End },
     /// A dial that came to nothing, or a session that was not let in.
@@ -46,6 +53,8 @@ pub(crate) struct Arrival {
     pub(crate) connection: Connection,
     /// The address that was dialled, if this node did.
     pub(crate) dialled: Option<SocketAddr>,
+    /// Where letters to it go, once it is let in.
+    pub(crate) letters: mpsc::Sender<Letter>,
     /// The hub's answer: this node's own hello, or why not.
     pub(crate) verdict: oneshot::Sender<Result<Hello, Refusal>>,
 }
@@ -63,13 +72,13 @@ pub(crate) async fn dial(
             let (mut send, mut recv) = connection.open_bi().await?;
             // An error here shows in the answer, which says more.
             let _ = send.write_all(&own.encode()).await;
-            Ok::<_, ConnectionError>((hello::read(&mut recv).await, Streams { _send: send, _recv: recv }))
+            Ok::<_, ConnectionError>((hello::read(&mut recv).await, Streams { send, recv }))
         };
         let (read, streams) = answered.await.map_err(|error| End::of(&error))?;
         let hello = heard(&connection, read)?;
         let node = hello.node;
-        introduce(&connection, hello, Some(address), &hub).await?;
-        Ok(Shaken { connection, node, _streams: streams })
+        let (_, letters) = introduce(&connection, hello, Some(address), &hub).await?;
+        Ok(Shaken { connection, node, streams, letters })
     };
     finish(shaken, address, true, hub.clone()).await;
 }
@@ -83,11 +92,11 @@ pub(crate) async fn accept(incoming: Incoming, permit: OwnedSemaphorePermit, hub
         let (mut send, mut recv) = connection.accept_bi().await.map_err(|error| End::of(&error))?;
         let hello = heard(&connection, hello::read(&mut recv).await)?;
         let node = hello.node;
-        let own = introduce(&connection, hello, None, &hub).await?;
+        let (own, letters) = introduce(&connection, hello, None, &hub).await?;
         // An error here ends the connection, which is noticed below.
         let _ = send.write_all(&own.encode()).await;
         drop(permit);
-        Ok(Shaken { connection, node, _streams: Streams { _send: send, _recv: recv } })
+        Ok(Shaken { connection, node, streams: Streams { send, recv }, letters })
     };
     finish(shaken, address, false, hub.clone()).await;
 }
@@ -96,13 +105,14 @@ pub(crate) async fn accept(incoming: Incoming, permit: OwnedSemaphorePermit, hub
 struct Shaken {
     connection: Connection,
     node: u16,
-    _streams: Streams,
+    streams: Streams,
+    letters: mpsc::Receiver<Letter>,
 }
 
-/// Kept open: keys of sealed frames will be handed over here.
+/// Kept open: keys of sealed frames are handed over here.
 struct Streams {
-    _send: SendStream,
-    _recv: RecvStream,
+    send: SendStream,
+    recv: RecvStream,
 }
 
 /// The other node's hello, or the end of the connection: with a reason if what came is none.
@@ -117,23 +127,24 @@ fn heard(connection: &Connection, read: Result<Hello, ReadError>) -> Result<Hell
     }
 }
 
-/// Asks the hub whether the node may stay; its answer is this node's hello.
+/// Asks the hub whether the node may stay; its answer is this node's hello, and letters to be written.
 async fn introduce(
     connection: &Connection,
     hello: Hello,
     dialled: Option<SocketAddr>,
     hub: &mpsc::Sender<Note>,
-) -> Result<Hello, End> {
+) -> Result<(Hello, mpsc::Receiver<Letter>), End> {
     let certificate = match certificate(connection) {
         Ok(certificate) => certificate,
         Err(refusal) => return Err(refuse(connection, &refusal)),
     };
     let (verdict, answer) = oneshot::channel();
-    let arrival = Arrival { hello, certificate, connection: connection.clone(), dialled, verdict };
+    let (letters, to_write) = mpsc::channel(LETTERS);
+    let arrival = Arrival { hello, certificate, connection: connection.clone(), dialled, letters, verdict };
     // An error of either channel: the hub has ended.
     let _ = hub.send(Note::Arrived(Box::new(arrival))).await;
     match answer.await.unwrap_or(Err(Refusal::Stopping)) {
-        Ok(own) => Ok(own),
+        Ok(own) => Ok((own, to_write)),
         Err(refusal) => Err(refuse(connection, &refusal)),
     }
 }
@@ -174,16 +185,47 @@ async fn finish(
     let _ = hub.send(Note::Failed { address, dialled, end }).await;
 }
 
-/// Hands datagrams to the hub until the connection ends.
+/// Hands datagrams and letters to the hub, and writes the hub's letters, until the connection ends.
 async fn serve(shaken: Shaken, hub: mpsc::Sender<Note>) {
-    let (session, node) = (shaken.connection.stable_id(), shaken.node);
-    let end = loop {
-        match shaken.connection.read_datagram().await {
-            // A full inbox loses it, as any network may.
-            Ok(bytes) => drop(hub.try_send(Note::Datagram { session, node, bytes })),
-            Err(error) => break End::of(&error),
-        }
+    let Shaken { connection, node, mut streams, mut letters } = shaken;
+    let session = connection.stable_id();
+    let end = tokio::select! {
+        end = datagrams(&connection, node, &hub) => end,
+        refusal = letters_in(&mut streams.recv, session, node, &hub) => refuse(&connection, &refusal),
+        never = letters_out(&mut streams.send, &mut letters) => match never {},
     };
     // An error: the hub has ended.
     let _ = hub.send(Note::Ended { session, node, end }).await;
+}
+
+async fn datagrams(connection: &Connection, node: u16, hub: &mpsc::Sender<Note>) -> End {
+    let session = connection.stable_id();
+    loop {
+        match connection.read_datagram().await {
+            // A full inbox loses it, as any network may.
+            Ok(bytes) => drop(hub.try_send(Note::Datagram { session, node, bytes })),
+            Err(error) => return End::of(&error),
+        }
+    }
+}
+
+/// Completes when something comes that is no letter.
+async fn letters_in(recv: &mut RecvStream, session: usize, node: u16, hub: &mpsc::Sender<Note>) -> Refusal {
+    loop {
+        match letter::read(recv).await {
+            // An error: the hub has ended.
+            Ok(Some(letter)) => drop(hub.send(Note::Letter { session, node, letter }).await),
+            // The connection's end says why.
+            Ok(None) => std::future::pending().await,
+            Err(refusal) => return refusal,
+        }
+    }
+}
+
+async fn letters_out(send: &mut SendStream, letters: &mut mpsc::Receiver<Letter>) -> Infallible {
+    while let Some(letter) = letters.recv().await {
+        // An error: the connection has ended, and says so.
+        let _ = send.write_all(&letter.encode()).await;
+    }
+    std::future::pending().await
 }

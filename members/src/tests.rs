@@ -53,6 +53,8 @@ impl Place {
             epoch: 5,
             seeds: vec![self.address(seed)],
             directory: self.directory(node),
+            seal: true,
+            key_life: Duration::from_secs(600),
             timing: Timing::LAN,
             instance: rand::random_instance(),
         }
@@ -364,4 +366,74 @@ async fn a_dozen_that_start_at_once_end_with_one_session_each() {
     for node in &nodes {
         assert_eq!(node.members.view().complaints, [] as [&str; 0]);
     }
+}
+
+/// Does what a daemon does about keys, until both of the pair have what the other has. Returns it, as the first has it.
+async fn until_sealed(a: &Node, b: &Node, is_good: impl Fn(&Pair) -> bool) -> Pair {
+    let pair_of = |node: &Node| {
+        let pair = node.members.pairs().into_iter().next();
+        if let Some((pair, key)) = pair.as_ref().and_then(|pair| Some((pair, pair.opens.as_ref()?))) {
+            node.members.key_told(pair.node, key.id());
+        }
+        pair
+    };
+    let began = Instant::now();
+    loop {
+        if let (Some(at_a), Some(at_b)) = (pair_of(a), pair_of(b))
+            && at_a.seals.is_some()
+            && at_b.seals.is_some()
+            && (&at_a.seals, &at_a.opens) == (&at_b.opens, &at_b.seals)
+            && is_good(&at_a)
+        {
+            return at_a;
+        }
+        assert!(began.elapsed() < PATIENCE, "{:?} {:?}", a.members.pairs(), b.members.pairs());
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[tokio::test]
+async fn each_pair_has_keys_that_are_new_after_a_restart_and_rolled_when_worn_or_old() {
+    let place = Place::new(110, 2);
+    let a = Node::start(Options { key_life: Duration::from_secs(1), ..place.options(1, 1) });
+    let b = place.start(2, 1);
+    let first = until_sealed(&a, &b, |pair| pair.is_sealed).await;
+    assert_ne!(first.seals, first.opens);
+    // By age at one, by wear at the other.
+    b.members.key_worn(1);
+    let second = until_sealed(&a, &b, |pair| pair.seals != first.seals && pair.opens != first.opens).await;
+    assert!(a.members.view().members[0].seal.rolls > 0);
+
+    b.kill().await;
+    assert!(a.members.pairs()[0].seals.is_some(), "death takes no key away");
+    let b = place.start(2, 1);
+    let third = until_sealed(&a, &b, |pair| pair.instance != second.instance).await;
+    let before = [&first.seals, &first.opens, &second.seals, &second.opens];
+    assert!(!before.contains(&&third.seals) && !before.contains(&&third.opens));
+}
+
+#[tokio::test]
+async fn who_does_not_insist_seals_for_those_who_do_and_for_nobody_else() {
+    let place = Place::new(111, 3);
+    let without = |node| Options { seal: false, ..place.options(node, 1) };
+    let (a, b) = (Node::start(without(1)), place.start(2, 1));
+    until_sealed(&a, &b, |pair| pair.is_sealed).await;
+    let c = Node::start(without(3));
+    c.until_alive(&[1, 2]).await;
+    let pairs = c.members.pairs();
+    assert_eq!(
+        pairs.iter().map(|pair| (pair.node, pair.is_sealed)).collect::<Vec<_>>(),
+        [(1, false), (2, true)]
+    );
+    assert_eq!((&pairs[0].opens, &pairs[0].seals), (&None, &None));
+}
+
+#[tokio::test]
+async fn an_earlier_version_that_can_not_seal_is_refused_where_seals_are_required() {
+    let place = Place::new(112, 2);
+    let a = place.start(1, 1);
+    let credentials = Credentials::load(&place.directory(2)).expect("usable");
+    let (_, end) = lie(&place, &credentials, |own| own.seal = Sealing::Unable).await;
+    assert!(end.text.contains("does not seal its frames"), "{}", end.text);
+    a.until_complaint("does not seal its frames").await;
 }

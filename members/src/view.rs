@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use lattice_seal::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::swim::State;
@@ -40,6 +41,39 @@ pub struct MemberView {
     pub rtt_us: Option<u64>,
     /// The epoch that it began with, hexadecimal.
     pub epoch: String,
+    /// How its frames are sealed.
+    #[serde(default)]
+    pub seal: SealView,
+}
+
+/// The seals of frames to and from a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealView {
+    /// They are sealed.
+    pub sealed: bool,
+    /// Age of the key for what is sent to it, seconds; absent: it has none yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sends_key_age_s: Option<u64>,
+    /// Age of the key for what comes from it, seconds; absent: there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receives_key_age_s: Option<u64>,
+    /// Keys for what is sent to it that took the place of another one.
+    pub rolls: u64,
+}
+
+/// Keys of frames to and from a member, as workers have to have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The member's node id.
+    pub node: u16,
+    /// Its run: another one has none of the keys before.
+    pub instance: u64,
+    /// Frames to and from it have to be sealed.
+    pub is_sealed: bool,
+    /// What it seals with.
+    pub opens: Option<Secret>,
+    /// What to seal with.
+    pub seals: Option<Secret>,
 }
 
 /// Everything about the membership.

@@ -25,6 +25,12 @@ pub(super) const BASE_PORT: u16 = 7400;
 /// `network.control_port`.
 pub(super) const CONTROL_PORT: u16 = 7390;
 
+/// `security.seal`.
+pub(super) const SEAL: bool = true;
+
+/// `security.key_life_s`.
+pub(super) const KEY_LIFE_S: u64 = 600;
+
 /// `node.name` of a node that was given none.
 pub(super) fn node_name(id: u16) -> String {
     format!("node-{id}")

@@ -20,6 +20,9 @@ const MAX_CORE: u64 = 1023;
 /// An hour: beyond it a timer is a mistake.
 const MAX_TIMER_MS: u64 = 3_600_000;
 
+/// A day: keys of sealed frames are not for longer.
+const MAX_KEY_LIFE_S: u64 = 86_400;
+
 /// Seeds that may be named.
 const MAX_SEEDS: usize = 32;
 /// Stands for the port of a seed that was given none, until this node's own is known: no seed may have it.
@@ -97,8 +100,13 @@ fn security(mut section: Section<'_, '_>) -> Option<Security> {
     };
     let directory =
         if section.is_present() { section.required("directory", expected, read) } else { read(&mut section) };
+    let (seal, key_life_s) = (section.boolean("seal"), section.integer("key_life_s", 1..=MAX_KEY_LIFE_S));
     section.finish();
-    directory.map(|directory| Security { directory })
+    directory.map(|directory| Security {
+        directory,
+        seal: seal.unwrap_or(defaults::SEAL),
+        key_life_s: key_life_s.unwrap_or(defaults::KEY_LIFE_S),
+    })
 }
 
 fn node_id(section: &mut Section<'_, '_>) -> Option<u16> {

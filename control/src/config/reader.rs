@@ -87,6 +87,15 @@ impl<'a, 'r> Section<'a, 'r> {
         None
     }
 
+    /// A truth value.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let (value, line) = self.value(key)?;
+        if value.as_bool().is_none() {
+            self.wrong(key, line, describe(value), "true or false");
+        }
+        value.as_bool()
+    }
+
     /// A string for which `accept` gives a value.
     pub(super) fn string<T>(
         &mut self,

@@ -92,6 +92,10 @@ pub struct Network {
 pub struct Security {
     /// Holds `node.pem` and `ca.pem`, as `latticectl cluster` makes them.
     pub directory: PathBuf,
+    /// Frames are sealed, and others refused; else they are where the other node wants it so.
+    pub seal: bool,
+    /// Time after which a key of sealed frames is replaced, seconds.
+    pub key_life_s: u64,
 }
 
 /// What a worker does when a turn of its loop found nothing to do.

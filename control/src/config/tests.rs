@@ -83,8 +83,14 @@ fn members_are_found_by_seeds_where_they_can_prove_who_they_are() {
     let config = Config::parse(&text, "seeds").expect("valid");
     let seeds: Vec<_> = config.cluster.seeds.iter().map(ToString::to_string).collect();
     assert_eq!(seeds, ["10.77.0.1:7000", "10.77.0.2:99"]);
-    let directory = config.security.as_ref().map(|security| security.directory.display().to_string());
-    assert_eq!(directory.as_deref(), Some("/etc/latticed/a"));
+    let security = config.security.as_ref().expect("there is one");
+    assert_eq!(security.directory.to_str(), Some("/etc/latticed/a"));
+    assert_eq!((security.seal, security.key_life_s), (true, 600), "frames are sealed by default");
+    let unsealed = format!("{text}seal = false\nkey_life_s = 7\n");
+    let security = Config::parse(&unsealed, "unsealed").expect("valid").security.expect("there is one");
+    assert_eq!((security.seal, security.key_life_s), (false, 7));
+    assert_problem(&format!("{text}seal = 1\n"), "11: security.seal: is 1; expected true or false");
+    assert_problem(&with("[security]\nseal = true"), "7: security.directory: is missing; expected");
 
     assert_problem(
         &text.replace("[security]\ndirectory = \"/etc/latticed/a\"\n", ""),

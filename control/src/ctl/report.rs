@@ -152,6 +152,7 @@ fn screen(status: &Status) -> String {
     }
     let _ = writeln!(text, "actor   {}", status.actor);
     let _ = writeln!(text, "segment {}", status.segment.display());
+    let _ = writeln!(text, "frames  {}", status.seal);
     for (worker, describe) in status.port_describe.iter().enumerate() {
         let _ = writeln!(text, "worker {worker}: {describe}");
     }
@@ -244,7 +245,7 @@ fn members(text: &mut String, status: &Status) {
     }
     let _ = writeln!(
         text,
-        "peer   name                 address          state    for        session    rtt µs    frames"
+        "peer   name                 address          state    for        session    rtt µs    seal, age of keys out/in   frames"
     );
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     for peer in &status.peers {
@@ -259,7 +260,7 @@ fn members(text: &mut String, status: &Status) {
         let session = member.map_or("none", |member| if member.connected { "yes" } else { "none" });
         let _ = writeln!(
             text,
-            "{:<6} {:<20} {:<16} {:<8} {:<10} {:<10} {:<9} {}",
+            "{:<6} {:<20} {:<16} {:<8} {:<10} {:<10} {:<9} {:<26} {}",
             peer.node,
             member.map_or("-", |member| member.name.as_str()),
             peer.address,
@@ -267,8 +268,18 @@ fn members(text: &mut String, status: &Status) {
             format!("{} s", number(member.map(|member| since(member.since_ms)))),
             session,
             number(member.and_then(|member| member.rtt_us)),
+            seal(peer),
             peer_state(peer)
         );
+    }
+}
+
+/// How a peer's frames are sealed.
+fn seal(peer: &Peer) -> String {
+    let age = |age_s: Option<u64>| age_s.map_or_else(|| "none".to_owned(), |age_s| format!("{age_s} s"));
+    match peer.member.as_ref().map(|member| member.seal).filter(|seal| seal.sealed) {
+        Some(seal) => format!("yes, {} / {}", age(seal.sends_key_age_s), age(seal.receives_key_age_s)),
+        None => "no".to_owned(),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   lattice-members: View ──> each member ──> XDP program lets its address in ──> workers: SetPeer ──> roster
-//!                                                                                                   │
-//!                                               neighbours: its next hop <──────────────────────────┘
+//!                      │                                                                            │
+//!                      │                        neighbours: its next hop <──────────────────────────┘
+//!                      └──> keys of its frames: seals.rs ──> workers: SetSeal
 //! ```
 //!
 //! A member becomes a peer when a session with it was made: then it has proved who it is and said where its frames go. It
@@ -20,6 +21,7 @@ use lattice_worker::Command;
 
 use super::identity::Identity;
 use super::roster::Entry;
+use super::seals::Seals;
 use super::storage::Prepared;
 use super::{Daemon, StartError};
 use crate::config::Config;
@@ -47,6 +49,8 @@ pub fn open(
         base_port: network.base_port,
         shards: config.cluster.shards,
         wire: u16::from(lattice_wire::VERSION),
+        seal: security.seal,
+        key_life: Duration::from_secs(security.key_life_s),
         epoch: prepared.engines.first().map_or(0, |engine| engine.actor().epoch()),
         seeds: config.cluster.seeds.clone(),
         directory: security.directory.clone(),
@@ -59,10 +63,14 @@ pub fn open(
 /// Tells the workers of members, as they come and move, until the task is dropped.
 pub async fn attend(daemon: Arc<Daemon>) {
     let Some(members) = &daemon.members else { return };
+    let mut seals = Seals::default();
     loop {
+        // In this order: whoever has keys here is a member already.
+        let pairs = members.pairs();
         for member in members.view().members {
             take_up(&daemon, &member).await;
         }
+        seals.hand_on(&daemon, members, &pairs).await;
         members.changed().await;
     }
 }
@@ -84,16 +92,21 @@ async fn take_up(daemon: &Daemon, member: &MemberView) {
         }
     }
     for worker in 0..daemon.workers.count() {
-        let mut command =
-            Some(Command::SetPeer { peer: PeerSlot(slot), node: entry.node, address: entry.address });
-        while let Some(untold) = command.take() {
-            command = daemon.workers.try_send(worker, untold).err();
-            if command.is_some() {
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+        let command = Command::SetPeer { peer: PeerSlot(slot), node: entry.node, address: entry.address };
+        tell(daemon, worker, command).await;
     }
     daemon.routes.forget(slot);
     daemon.roster.put(entry);
     tracing::info!(node = entry.node, name = member.name, address = %entry.address, slot, "member is a peer");
+}
+
+/// Gives a worker a command, waiting for room.
+pub(super) async fn tell(daemon: &Daemon, worker: u16, command: Command) {
+    let mut command = Some(command);
+    while let Some(untold) = command.take() {
+        command = daemon.workers.try_send(worker, untold).err();
+        if command.is_some() {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
 }

@@ -35,6 +35,7 @@ mod rate_limit;
 mod reload;
 mod restore;
 mod roster;
+mod seals;
 mod start;
 mod status;
 mod storage;

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lattice_segment::monotonic_ns;
 
-use super::{Daemon, status};
+use super::{Daemon, seals, status};
 use crate::health;
 use crate::metrics::{self, Identity, Process, Sample, Series};
 use crate::protocol::Peer;
@@ -62,6 +62,7 @@ impl Observer {
 pub async fn observe(daemon: Arc<Daemon>) {
     loop {
         let workers = daemon.workers.statuses(status::WORKER_TIMEOUT).await;
+        seals::look_after(&daemon, &workers);
         let (shards, peers) = (status::shards(&daemon, &workers), status::peers(&daemon, &workers));
         {
             let mut state = daemon.observer.state();

@@ -9,7 +9,7 @@ use lattice_worker::{ShardStatus, WorkerStatus};
 
 use super::roster::Entry;
 use super::storage::About;
-use super::{Daemon, observe};
+use super::{Daemon, observe, seals};
 use crate::config::SyncChoice;
 use crate::protocol::{Convergence, ForgottenNode, Kept, Peer, Shard, Status, Storage, Sync};
 
@@ -33,6 +33,7 @@ pub async fn status(daemon: &Daemon) -> Status {
         pid: std::process::id(),
         uptime_ms: u64::try_from(daemon.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         port: daemon.port_mode.to_string(),
+        seal: seals::describe(&daemon.config).to_owned(),
         port_describe: workers.iter().map(|worker| worker.port_describe.clone()).collect(),
         segment: daemon.config.paths.segment(),
         workers: daemon.workers.count(),
@@ -289,6 +290,7 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
         ));
     }
     reasons.extend(membership(daemon, peers));
+    reasons.extend(seals::complaints(daemon, workers));
     let lost = daemon.unserved();
     if lost > 0 {
         reasons.push(format!(

@@ -184,6 +184,7 @@ fn worker_config(config: &Config, index: u16, workers: u16) -> WorkerConfig {
             Idle::sleep(config.timers.segment_heartbeat_timeout_ms.saturating_mul(1_000_000))
         }
     };
+    worker.must_seal = config.security.as_ref().is_some_and(|security| security.seal);
     // Twice: a client that goes is replaced before the worker has taken its leave.
     worker.max_clients = config.limits.max_clients.saturating_mul(2);
     worker

@@ -77,6 +77,7 @@ pub fn render(facts: &Facts<'_>) -> String {
         shards(&mut page, facts, sample);
         storage(&mut page, sample);
         peers(&mut page, sample);
+        seals(&mut page, sample);
         degradations(&mut page, sample);
     }
     if let Some(process) = facts.process {
@@ -277,6 +278,33 @@ fn peers(page: &mut Exposition, sample: &Sample) {
     });
     let help = "Smoothed round trip, of the shard where it is longest; 0 before the first.";
     each("latticed_peer_round_trip_seconds", help, &|peer| peer.rtt_us as f64 / 1e6);
+}
+
+/// The seals of peers' frames; nothing where peers are listed.
+fn seals(page: &mut Exposition, sample: &Sample) {
+    let members: Vec<_> = sample
+        .peers
+        .iter()
+        .filter_map(|peer| Some((peer.node.to_string(), peer.member.as_ref()?.seal)))
+        .collect();
+    let mut sealed =
+        gauge(page, "latticed_peer_sealed", "1 while frames to and from a peer have to be sealed.");
+    members.iter().for_each(|(node, seal)| sealed.yes(&[("peer", node)], seal.sealed));
+    let mut ages = gauge(
+        page,
+        "latticed_seal_key_age_seconds",
+        "Age of the key for frames to (out) and from (in) a peer; absent while there is none.",
+    );
+    for (node, seal) in &members {
+        for (direction, age_s) in [("out", seal.sends_key_age_s), ("in", seal.receives_key_age_s)] {
+            if let Some(age_s) = age_s {
+                ages.count(&[("peer", node), ("direction", direction)], age_s);
+            }
+        }
+    }
+    let help = "Keys for frames to a peer that took the place of an older one.";
+    let mut rolls = counter(page, "latticed_seal_key_rolls_total", help);
+    members.iter().for_each(|(node, seal)| rolls.count(&[("peer", node)], seal.rolls));
 }
 
 /// What of a shard is on disk; nothing where nothing is kept.

@@ -66,6 +66,10 @@ pub struct ClusterSpec {
     /// Members have certificates and find each other by the first host's address, in place of lists of peers (not over
     /// loopback, where each host has other names for its peers). The certificates are in `pki` beside the configurations.
     pub members: bool,
+    /// Whether their frames are sealed; `None` is left to the daemon.
+    pub seal: Option<bool>,
+    /// How long a key of sealed frames lasts; `None` is left to the daemon.
+    pub key_life_s: Option<u64>,
     /// The faults from the start on.
     pub faults: Faults,
     /// The seed of the faults.
@@ -85,6 +89,8 @@ impl Default for ClusterSpec {
             limits: BTreeMap::new(),
             storage: StorageTable::default(),
             members: false,
+            seal: None,
+            key_life_s: None,
             faults: Faults::NONE,
             seed: 1,
         }
@@ -139,7 +145,11 @@ impl ClusterSpec {
                     paths: PathsTable { directory: directory.join(&name) },
                     storage,
                     limits: self.limits.iter().map(|(&name, &limit)| (name.to_owned(), limit)).collect(),
-                    security: pki.as_ref().map(|pki| SecurityTable { directory: pki.join(&name) }),
+                    security: pki.as_ref().map(|pki| SecurityTable {
+                        directory: pki.join(&name),
+                        seal: self.seal,
+                        key_life_s: self.key_life_s,
+                    }),
                     peers: (0..self.hosts)
                         .filter(|&peer| peer != host && pki.is_none())
                         .map(|peer| PeerTable { id: peer as u16 + 1, address: address(host, peer) })

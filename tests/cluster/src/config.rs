@@ -190,6 +190,10 @@ pub(crate) struct ClusterTable {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SecurityTable {
     pub directory: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_life_s: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -86,6 +86,9 @@ impl Dice {
     }
 }
 
+/// Frames that are kept while somebody looks, at most.
+const MAX_CAPTURED: usize = 1 << 16;
+
 /// What the forwarder did so far: every frame that came in is in exactly one of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardCounts {
@@ -108,6 +111,8 @@ pub struct ForwardCounts {
 pub struct Controls {
     faults: Mutex<Faults>,
     cut: Vec<AtomicBool>,
+    /// What was seen since somebody began to look; `None`: nobody does.
+    captured: Mutex<Option<Vec<Box<[u8]>>>>,
     pub(crate) counters: Counters,
 }
 
@@ -126,7 +131,12 @@ impl Controls {
     /// Controls for `hosts` hosts, none of them cut off.
     pub fn new(hosts: usize, faults: Faults) -> Controls {
         let cut = (0..hosts).map(|_| AtomicBool::new(false)).collect();
-        Controls { faults: Mutex::new(faults), cut, counters: Counters::default() }
+        Controls {
+            faults: Mutex::new(faults),
+            cut,
+            captured: Mutex::new(None),
+            counters: Counters::default(),
+        }
     }
 
     /// The faults in force.
@@ -148,6 +158,27 @@ impl Controls {
     /// Whether a host is cut off.
     pub fn is_cut(&self, host: usize) -> bool {
         self.cut[host].load(Ordering::Relaxed)
+    }
+
+    /// Begins to keep a copy of each frame that comes in, and forgets those from before.
+    pub fn capture(&self) {
+        *self.lock_captured() = Some(Vec::new());
+    }
+
+    /// Ends that; returns the copies, in the order of their coming, as they came: Ethernet header and all.
+    pub fn captured(&self) -> Vec<Box<[u8]>> {
+        self.lock_captured().take().unwrap_or_default()
+    }
+
+    /// A frame has come in.
+    pub(crate) fn see(&self, frame: &[u8]) {
+        if let Some(captured) = self.lock_captured().as_mut().filter(|kept| kept.len() < MAX_CAPTURED) {
+            captured.push(frame.into());
+        }
+    }
+
+    fn lock_captured(&self) -> std::sync::MutexGuard<'_, Option<Vec<Box<[u8]>>>> {
+        self.captured.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What the forwarder did so far.

@@ -107,6 +107,7 @@ impl<M: Medium> State<M> {
             for &source in &readable {
                 for _ in 0..BURST {
                     let Some(length) = self.medium.receive(source, &mut buffer) else { break };
+                    self.controls.see(&buffer[..length]);
                     destinations.clear();
                     self.medium.destinations(source, &buffer[..length], &mut destinations);
                     for &endpoint in &destinations {

@@ -132,6 +132,18 @@ impl Network {
         Ok(())
     }
 
+    /// Begins to keep a copy of each frame between hosts. Fails on the kernel's own links, which nobody looks into.
+    pub fn capture(&self) -> Result<()> {
+        self.controls().context("nobody looks into the kernel's own links: use Fabric::Switch")?.capture();
+        Ok(())
+    }
+
+    /// Ends that; returns the copies in the order of their coming: of Fabric::Switch as they are on the link, over loopback
+    /// what UDP carries.
+    pub fn captured(&self) -> Vec<Box<[u8]>> {
+        self.controls().map(Controls::captured).unwrap_or_default()
+    }
+
     /// What the forwarder did so far; nothing is known of the kernel's own links.
     pub fn counts(&self) -> Option<ForwardCounts> {
         self.controls().map(Controls::counts)
