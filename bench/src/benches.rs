@@ -10,6 +10,7 @@ use crate::read;
 use crate::report::Report;
 use crate::restart;
 use crate::scale;
+use crate::seal;
 use crate::throughput;
 use crate::visible;
 use crate::write;
@@ -35,6 +36,7 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "visible", about: "from a write on host A until an application on host B sees it; AF_XDP between namespaces", full_s: 40, run: visible::run },
     Bench { name: "throughput", about: "sustained deltas a second, merged on host B of what is written on host A", full_s: 45, run: throughput::run },
     Bench { name: "merge", about: "the engine alone, in memory: encode, decode + merge + publish, each type", full_s: 20, run: merge::run },
+    Bench { name: "seal", about: "sealing and opening a frame, and what that adds to a delta; beside the checksum of frames that are not sealed", full_s: 12, run: seal::run },
     Bench { name: "scale", about: "how cost grows with keys, nodes, elements and actors; bytes of memory and on the wire", full_s: 40, run: scale::run },
     Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
     Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },

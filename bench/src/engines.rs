@@ -15,9 +15,12 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context, ensure};
 use lattice_crdt::{ActorId, Kind};
-use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, Storage};
+use lattice_engine::{
+    Engine, EngineConfig, EngineLimits, EngineTimers, Instant, LocalOp, Storage, SyncBudget,
+};
+use lattice_seal::{KEY_FRAMES, OpenKey, Opened, SealKey, Secret};
 use lattice_segment::{Segment, SegmentConfig};
-use lattice_wire::{MAX_FRAME_BYTES, decode_frame};
+use lattice_wire::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, decode_frame, split_frame, write_checksum};
 use lattice_worker::SegmentPublisher;
 
 const CLUSTER_TAG: u32 = 0xBE7C;
@@ -84,6 +87,9 @@ pub struct Engines {
     now_ns: u64,
     /// Frames that are used again and again.
     frames: Vec<Sent>,
+    /// Keys for what goes to the receiver; `None`: with a checksum.
+    keys: Option<(SealKey, OpenKey)>,
+    opened: Box<Opened>,
     buffer: Box<[u8; MAX_FRAME_BYTES]>,
 }
 
@@ -117,6 +123,8 @@ impl Engines {
             receiver_bytes: allocated_bytes().saturating_sub(before) as i64,
             now_ns: 0,
             frames: Vec::new(),
+            keys: None,
+            opened: Box::new([0; MAX_PAYLOAD_BYTES]),
             buffer: Box::new([0; MAX_FRAME_BYTES]),
         };
         for _ in 0..20 {
@@ -165,6 +173,17 @@ impl Engines {
         round.deltas = host.engine.last_seq() - first;
         self.bring(origin, &mut round)?;
         Ok(round)
+    }
+
+    /// What goes to the receiver is sealed from now on, or is not.
+    ///
+    /// # Errors
+    /// If no key can be drawn.
+    pub fn seal(&mut self, is_sealed: bool) -> anyhow::Result<()> {
+        let secret = Secret::draw()?;
+        let keys = (SealKey::new(&secret, 1, KEY_FRAMES)?, OpenKey::new(&secret, 1)?);
+        self.keys = is_sealed.then_some(keys);
+        Ok(())
     }
 
     /// Applies operations at the receiver itself.
@@ -224,7 +243,14 @@ impl Engines {
             let before = allocated_bytes();
             let began = Clock::now();
             for frame in frames {
-                self.receiver.engine.receive(now, &frame.bytes[..frame.len])?;
+                let bytes = &frame.bytes[..frame.len];
+                match &mut self.keys {
+                    Some((_, key)) => {
+                        let frame = key.open(0, &split_frame(bytes, CLUSTER_TAG)?, &mut self.opened)?;
+                        self.receiver.engine.receive_opened(now, &frame)?;
+                    }
+                    None => self.receiver.engine.receive(now, bytes)?,
+                }
             }
             let merged = Clock::now();
             self.receiver.engine.commit(now, &mut self.receiver.publisher);
@@ -239,13 +265,21 @@ impl Engines {
     /// Fills `frames` with what the origin has for the receiver now; says how many it used.
     fn cut(&mut self, origin: usize, now: Instant) -> anyhow::Result<usize> {
         let host = self.origins.get_mut(origin).context("no such origin")?;
-        let mut used = 0;
+        let (mut used, mut alone) = (0, SyncBudget::ALONE);
         while used < RECEIVE_BURST {
             if used == self.frames.len() {
                 self.frames.push(Sent { bytes: Box::new([0; MAX_FRAME_BYTES]), len: 0 });
             }
             let frame = &mut self.frames[used];
-            let Some((slot, len)) = host.engine.transmit(now, frame.bytes.as_mut_slice()) else { break };
+            let Some((slot, len)) =
+                host.engine.transmit_untagged(now, frame.bytes.as_mut_slice(), &mut alone)
+            else {
+                break;
+            };
+            match &mut self.keys {
+                Some((key, _)) => key.seal(0, &mut frame.bytes[..len])?,
+                None => write_checksum(&mut frame.bytes[..len]),
+            }
             // Only the receiver is listened to; what goes to other origins is lost.
             if slot == 0 {
                 frame.len = len;

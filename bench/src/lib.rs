@@ -11,6 +11,7 @@
 //!        ├─ visible     from a write on one host until an application on another sees it
 //!        ├─ throughput  sustained deltas a second, merged on one host of what is written on another
 //!        ├─ merge       the engine alone, in memory: encode, decode, merge, publish
+//!        ├─ seal        sealing and opening frames, and what that adds to a delta
 //!        ├─ scale       how cost and memory grow: keys, nodes, set size, actors
 //!        ├─ heal        how long two hosts take to be equal after a cut
 //!        ├─ ports       AF_XDP in the driver, AF_XDP in generic mode, UDP sockets
@@ -48,6 +49,7 @@ pub mod report;
 pub mod restart;
 pub mod runner;
 pub mod scale;
+pub mod seal;
 pub mod series;
 pub mod stalls;
 pub mod table;

@@ -9,6 +9,7 @@
 
 mod client;
 mod engines;
+mod seals;
 mod segment;
 mod turns;
 
@@ -93,6 +94,8 @@ pub const OPERATIONS: &[Spec] = &[
         per_round: BURST,
         make: engines::merge_member,
     },
+    Spec { name: "seal", what: "seal a full frame", per_round: BURST, make: seals::seal },
+    Spec { name: "open", what: "open a full frame", per_round: BURST, make: seals::open },
     Spec {
         name: "publish_counter",
         what: "show a counter's value",
