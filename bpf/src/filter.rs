@@ -66,6 +66,7 @@ impl Filter {
         settings.cluster_tag = config.cluster_tag;
         settings.port_base = config.port_base;
         settings.port_count = config.port_count;
+        settings.control_port = config.control_port.unwrap_or(0);
         settings.local_address.words = address_words(config.local);
         let loaded = open.load().map_err(XdpError::Load)?;
 

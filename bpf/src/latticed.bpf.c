@@ -13,6 +13,10 @@
 // would answer a stranger with ICMP. What can't be recognised as ours (IPv6 extension headers, later fragments, three
 // VLAN tags) passes; the daemons never send it.
 //
+// The port of the sessions is the kernel's: what peers send there passes. Strangers have to be heard as well, since a node that
+// joins is one; but no more of them than the control thread can listen to: a bucket of tokens per CPU. The rest is dropped here,
+// where it costs least. While strangers flood, joining takes longer; members notice nothing.
+//
 // The checks are a filter, not a proof: user space parses again, and verifies the frame's tag.
 //
 // LATTICE_* and enum drop_reason come from latticed_generated.h, written by build.rs from the wire crate's constants
@@ -49,6 +53,7 @@ struct address {
 const volatile __u32 cluster_tag = 0;
 const volatile __u16 port_base = 0;
 const volatile __u16 port_count = 0;
+const volatile __u16 control_port = 0; // 0: there is none
 const volatile struct address local_address = {};
 
 struct {
@@ -71,6 +76,18 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } drops SEC(".maps");
+
+struct bucket {
+	__u64 tokens;
+	__u64 filled_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} strangers SEC(".maps");
 
 // What the address families have in common.
 struct datagram {
@@ -201,6 +218,29 @@ static __always_inline int check_frame(__u8 *frame, __u32 frame_bytes, void *end
 	return -1;
 }
 
+// Takes a token out of this CPU's bucket, which begins full.
+static __always_inline bool stranger_may_pass(void)
+{
+	__u32 key = 0;
+	struct bucket *bucket = bpf_map_lookup_elem(&strangers, &key);
+	__u64 now, earned;
+
+	if (!bucket)
+		return true;
+	now = bpf_ktime_get_ns();
+	earned = (now - bucket->filled_ns) / LATTICE_STRANGER_INTERVAL_NS;
+	if (earned) {
+		bucket->filled_ns += earned * LATTICE_STRANGER_INTERVAL_NS;
+		bucket->tokens += earned;
+		if (bucket->tokens > LATTICE_STRANGER_BURST)
+			bucket->tokens = LATTICE_STRANGER_BURST;
+	}
+	if (!bucket->tokens)
+		return false;
+	bucket->tokens--;
+	return true;
+}
+
 SEC("xdp")
 int latticed(struct xdp_md *ctx)
 {
@@ -213,7 +253,14 @@ int latticed(struct xdp_md *ctx)
 	if (!parse(&datagram, (void *)(long)ctx->data, end) || (void *)(datagram.udp + 1) > end)
 		return XDP_PASS;
 	port = bpf_ntohs(datagram.udp->dest);
-	if (!is_local(&datagram.destination) || (__u16)(port - port_base) >= port_count)
+	if (!is_local(&datagram.destination))
+		return XDP_PASS;
+	if (control_port && port == control_port) {
+		if (bpf_map_lookup_elem(&sources, &datagram.source) || stranger_may_pass())
+			return XDP_PASS;
+		return drop(DROP_CONTROL_FLOOD);
+	}
+	if ((__u16)(port - port_base) >= port_count)
 		return XDP_PASS;
 
 	// From here on it is ours: it is redirected, or dropped and counted.

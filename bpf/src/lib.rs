@@ -30,7 +30,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub use filter::{Filter, Verdict};
-pub use limits::{MAX_QUEUES, MAX_SOURCES};
+pub use limits::{MAX_QUEUES, MAX_SOURCES, STRANGER_BURST, STRANGER_INTERVAL_NS};
 pub use link::{AttachedMode, Mode, XdpProgram};
 pub use reasons::DROP_REASONS;
 
@@ -45,6 +45,9 @@ pub struct Config {
     pub port_base: u16,
     /// How many UDP ports, from `port_base` on; at least 1.
     pub port_count: u16,
+    /// UDP port of the sessions, if there are any: what comes there from others than the sources is let through to the kernel, but
+    /// no more than [`STRANGER_BURST`] and one each [`STRANGER_INTERVAL_NS`].
+    pub control_port: Option<u16>,
     /// Sources that are let in: the peers' addresses, at most [`MAX_SOURCES`].
     pub sources: Vec<IpAddr>,
 }

@@ -4,7 +4,7 @@
 //! that an index of the kernel's counters means the same on both sides.
 
 /// Name of each reason in metrics; its index is that of the kernel's counter.
-pub const DROP_REASONS: [&str; 11] = [
+pub const DROP_REASONS: [&str; 12] = [
     // First fragment of an IPv4 datagram: daemons never fragment.
     "fragment",
     // The UDP length is below 8 or differs from what the IP header says.
@@ -27,4 +27,6 @@ pub const DROP_REASONS: [&str; 11] = [
     "bad_length",
     // A good frame on a receive queue that no AF_XDP socket serves.
     "no_socket",
+    // To the sessions' port, from a host that is no peer, when too many such came.
+    "control_flood",
 ];

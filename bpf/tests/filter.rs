@@ -5,12 +5,15 @@ mod support;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use lattice_bpf::{Config, DROP_REASONS, Filter, Verdict, XdpError};
+use lattice_bpf::{Config, DROP_REASONS, Filter, STRANGER_BURST, STRANGER_INTERVAL_NS, Verdict, XdpError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use support::{CLUSTER_TAG, PORT_BASE, Packet, frame, skipped_without_rights};
 
 const V4: (&str, &str) = ("10.7.0.2", "10.7.0.1");
 const V6: (&str, &str) = ("fd00:7::2", "fd00:7::1");
+
+/// Of the sessions.
+const CONTROL_PORT: u16 = 7390;
 
 /// The program for one address family, with an AF_XDP socket on queue 0. The socket is not bound: the map takes it, and
 /// a test run does not deliver.
@@ -60,6 +63,7 @@ fn config(source: &str, local: &str) -> Config {
         cluster_tag: CLUSTER_TAG,
         port_base: PORT_BASE,
         port_count: 4,
+        control_port: Some(CONTROL_PORT),
         sources: vec![source.parse().unwrap()],
     }
 }
@@ -100,7 +104,7 @@ fn each_failing_check_drops_and_counts_its_reason() {
     if skipped_without_rights("each_failing_check_drops_and_counts_its_reason") {
         return;
     }
-    let mut seen = vec!["no_socket"]; // has its own test
+    let mut seen = vec!["no_socket", "control_flood"]; // have their own tests
     for addresses in [V4, V6] {
         let bench = Bench::new(addresses);
         let good = Packet::good(addresses.0, addresses.1);
@@ -162,6 +166,57 @@ fn sources_come_and_go_while_it_runs() {
         bench.filter.keep_out(other.source).unwrap();
         bench.drops(&other, "unknown_source");
         bench.redirects(&Packet::good(addresses.0, addresses.1));
+    }
+}
+
+/// A flood at the port of the sessions ends here; peers are heard all the while.
+#[test]
+fn strangers_are_heard_at_the_sessions_port_until_there_are_too_many() {
+    if skipped_without_rights("strangers_are_heard_at_the_sessions_port_until_there_are_too_many") {
+        return;
+    }
+    // Each CPU has a bucket of its own.
+    let mut one = rustix::thread::CpuSet::new();
+    one.set(rustix::thread::sched_getcpu());
+    rustix::thread::sched_setaffinity(None, &one).unwrap();
+    for (addresses, other) in [(V4, "10.7.0.9"), (V6, "fd00:7::9")] {
+        let bench = Bench::new(addresses);
+        let peer = Packet { udp_port: CONTROL_PORT, ..Packet::good(addresses.0, addresses.1) };
+        let stranger = Packet { source: other.parse().unwrap(), frame: b"garbage".to_vec(), ..peer.clone() };
+        let began = std::time::Instant::now();
+        let mut passed = 0;
+        for _ in 0..3 * STRANGER_BURST {
+            match bench.run(&stranger.bytes()) {
+                (Verdict::Pass, None) => passed += 1,
+                (Verdict::Drop, Some("control_flood")) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let earned = began.elapsed().as_nanos() / STRANGER_INTERVAL_NS as u128 + 1;
+        assert!(passed >= STRANGER_BURST, "{passed}");
+        assert!(passed as u128 <= STRANGER_BURST as u128 + earned, "{passed}, and {earned} for the time");
+        for _ in 0..100 {
+            bench.passes(&peer);
+        }
+        // Other ports are nobody's business, and a bucket fills again.
+        bench.passes(&Packet { udp_port: CONTROL_PORT + 1, ..stranger.clone() });
+        while bench.run(&stranger.bytes()).0 == Verdict::Drop {}
+        bench.filter.let_in(stranger.source).unwrap();
+        for _ in 0..100 {
+            bench.passes(&stranger);
+        }
+    }
+}
+
+#[test]
+fn without_sessions_their_port_is_not_looked_at() {
+    if skipped_without_rights("without_sessions_their_port_is_not_looked_at") {
+        return;
+    }
+    let filter = Filter::load(&Config { control_port: None, ..config(V4.0, V4.1) }).unwrap();
+    let stranger = Packet { source: "10.7.0.9".parse().unwrap(), udp_port: 0, ..Packet::good(V4.0, V4.1) };
+    for _ in 0..STRANGER_BURST + 10 {
+        assert_eq!(filter.test_run(&stranger.bytes()).unwrap(), Verdict::Pass);
     }
 }
 

@@ -140,6 +140,7 @@ fn open_xdp(
         cluster_tag: CLUSTER_TAG,
         port_base: plan.base_port,
         port_count: plan.shards,
+        control_port: None,
         sources: vec![other.address],
     };
     let mode = if kind == PortKind::XdpGeneric { Mode::Generic } else { Mode::Driver };

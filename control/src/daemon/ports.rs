@@ -112,6 +112,7 @@ fn open_xdp(config: &Config, interface: &Interface, mode: Mode) -> Result<(OpenP
         port_base: config.network.base_port,
         port_count: config.cluster.shards,
         local: config.network.address,
+        control_port: config.security.as_ref().map(|_| config.network.control_port),
         sources: peer_addresses(config),
     };
     let mut program =

@@ -15,6 +15,9 @@ use lattice_wire::{FrameType, FrameWriter, Header, MAX_FRAME_BYTES, Op, Record, 
 /// How often each sort is sent.
 const TIMES: u64 = 50;
 
+/// UDP port of the sessions: the default.
+const CONTROL_PORT: u16 = 7390;
+
 /// The victim, and the host from which the garbage comes.
 const VICTIM: usize = 0;
 const SENDER: usize = 1;
@@ -199,6 +202,51 @@ fn garbage_at_af_xdp_is_counted_by_reason_and_changes_nothing() {
     if require(&environment.namespaces) && require(&environment.af_xdp) {
         garbage_changes_nothing(Fabric::Bridge, PortChoice::Xdp);
     }
+}
+
+/// Datagrams of a flood, to each port.
+const FLOOD: u64 = 30_000;
+/// What of it must have been dropped by the XDP program: all but what a busy machine loses before, and what strangers may say.
+const MOST: u64 = FLOOD / 2;
+
+#[test]
+fn a_flood_of_strangers_ends_in_the_xdp_program_and_members_write_on() {
+    let environment = Environment::probe();
+    if !require(&environment.namespaces) || !require(&environment.af_xdp) {
+        return;
+    }
+    let spec = ClusterSpec {
+        fabric: Fabric::Bridge,
+        members: true,
+        ports: vec![PortChoice::Xdp; 3],
+        ..ClusterSpec::default()
+    };
+    let cluster = Cluster::start(&spec).unwrap();
+    let clients = clients(&cluster);
+    let mut writers: Vec<Writer> =
+        clients.iter().enumerate().map(|(host, client)| Writer::new(host, client.clone(), 43)).collect();
+    writers.iter_mut().for_each(Writer::batch);
+    let stranger: IpAddr = [10, 77, 0, 99].into();
+    cluster.network().ip(SENDER, &format!("address add {stranger}/24 dev eth0")).unwrap();
+    let socket = socket_at(&cluster, stranger);
+    let plan = &cluster.hosts()[VICTIM].plan;
+    let (data, sessions) = ((plan.address, plan.base_port), (plan.address, CONTROL_PORT));
+    let bytes = frame(|_| ());
+    for _ in 0..FLOOD {
+        // The kernel may lose some; the counters say what came.
+        let _ = (socket.send_to(&bytes, data), socket.send_to(&bytes, sessions));
+    }
+    for counter in ["xdp_drop_unknown_source", "xdp_drop_control_flood"] {
+        wait::until(&format!("`{counter}` to count the flood"), CONVERGE_TIMEOUT, || {
+            let counted = count(&cluster, counter);
+            anyhow::ensure!(counted >= MOST, "{counted} of {MOST}");
+            Ok(())
+        })
+        .unwrap();
+    }
+    writers.iter_mut().for_each(Writer::batch);
+    assert_exact(&cluster, &clients, &writers);
+    cluster.wait_peers_up().unwrap();
 }
 
 #[test]

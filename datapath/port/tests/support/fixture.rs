@@ -110,6 +110,7 @@ pub fn program_config(side: usize, ipv6: bool, port_base: u16) -> Config {
         cluster_tag: CLUSTER_TAG,
         port_base,
         port_count: UDP_PORTS,
+        control_port: None,
         sources: vec![address(1 - side, ipv6)],
     }
 }
