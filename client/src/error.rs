@@ -257,6 +257,22 @@ pub enum Refusal {
     /// The daemon's log is full because a peer lags; it frees itself.
     #[error("the daemon's log is full for the moment: try again")]
     LogFull,
+    /// This process is not among those who may write to the key's namespace.
+    #[error("this user may not write to the key's namespace: the daemon's configuration lists who may")]
+    AccessDenied,
+    /// The key's namespace is declared for another kind, or another rule of who wins.
+    #[error(
+        "the key's namespace is declared for another kind: choose another key, or the kind that it is for"
+    )]
+    OtherKindDeclared,
+    /// The key's namespace is not declared, and the daemon refuses others.
+    #[error(
+        "the key's namespace is not declared: declare what stands before its first `/`, or choose another key"
+    )]
+    Undeclared,
+    /// The key's namespace has as many keys as it may have.
+    #[error("the key's namespace is full: write to a key that exists, or raise its limit")]
+    NamespaceFull,
     /// A code that this version of the client does not know.
     #[error("reason {0}, unknown to this client")]
     Other(u16),
@@ -280,6 +296,10 @@ impl Refusal {
             codes::STALE_CELL => Refusal::StaleHandle,
             codes::NOT_SUPPORTED => Refusal::NotSupported,
             codes::LOG_FULL => Refusal::LogFull,
+            codes::ACCESS_DENIED => Refusal::AccessDenied,
+            codes::OTHER_KIND_DECLARED => Refusal::OtherKindDeclared,
+            codes::UNDECLARED => Refusal::Undeclared,
+            codes::NAMESPACE_FULL => Refusal::NamespaceFull,
             other => Refusal::Other(other),
         }
     }

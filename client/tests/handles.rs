@@ -178,6 +178,10 @@ fn a_refused_write_names_its_reason_and_changes_nothing() {
         (codes::STALE_CELL, Refusal::StaleHandle),
         (codes::NOT_SUPPORTED, Refusal::NotSupported),
         (codes::LOG_FULL, Refusal::LogFull),
+        (codes::ACCESS_DENIED, Refusal::AccessDenied),
+        (codes::OTHER_KIND_DECLARED, Refusal::OtherKindDeclared),
+        (codes::UNDECLARED, Refusal::Undeclared),
+        (codes::NAMESPACE_FULL, Refusal::NamespaceFull),
         (999, Refusal::Other(999)),
     ] {
         daemon.knobs.refuse_code.store(code, SeqCst);

@@ -158,6 +158,18 @@ pub struct Status {
     /// Operations of forgotten nodes that are missing here, summed over shards; given up when all members have answered.
     #[serde(default)]
     pub missing_of_forgotten: u64,
+    /// What the process may: user, group, capabilities, system calls.
+    #[serde(default)]
+    pub rights: String,
+    /// The configuration file; absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config_file: Option<PathBuf>,
+    /// Writes to keys of no declared namespace are refused.
+    #[serde(default)]
+    pub refuses_undeclared: bool,
+    /// The rules of namespaces that are declared.
+    #[serde(default)]
+    pub namespaces: Vec<Namespace>,
     /// Attached clients.
     pub clients: Vec<Client>,
     /// Counters, summed over workers.
@@ -288,6 +300,24 @@ pub struct Peer {
     /// What membership knows of it; absent where peers are listed in the configuration.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub member: Option<MemberView>,
+}
+
+/// The rules of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// What stands before the first `/` of its keys; `*`: all keys of no other one.
+    pub name: String,
+    /// The only kind that its keys have; absent: any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kind: Option<String>,
+    /// Keys on this host.
+    pub keys: u64,
+    /// Keys from which on local writes make no further ones; absent: no bound of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_keys: Option<u64>,
+    /// Who may write; absent: whoever can connect.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub write: Option<String>,
 }
 
 /// One attached client, as SO_PEERCRED told.

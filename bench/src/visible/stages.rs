@@ -26,7 +26,7 @@ use lattice_segment::{
     CellRef, Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitOp, Target,
     create_rings,
 };
-use lattice_worker::{Command, Event, Handoff, Worker, WorkerConfig, WorkerParts};
+use lattice_worker::{Command, Credentials, Event, Handoff, Worker, WorkerConfig, WorkerParts};
 use tempfile::TempDir;
 
 use crate::raw::{CLUSTER_TAG, Ground, Line, PortKind};
@@ -102,7 +102,12 @@ impl Pair {
             create_rings(1, RingConfig { submission_slots: 1024, completion_slots: 64 })?;
         let ring = RingProducer::map(&memory)?.pop().context("one worker, one ring")?;
         for consumer in consumers {
-            hosts[0].commands.try_send(Command::AttachClient { id: 1, consumer, wakeup: None })?;
+            hosts[0].commands.try_send(Command::AttachClient {
+                id: 1,
+                consumer,
+                wakeup: None,
+                who: Credentials::default(),
+            })?;
         }
         Ok(Pair { hosts, ring, cell: None, sent_ns, _ground: ground, _directory: directory })
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use lattice_engine::{EngineLimits, EngineTimers};
 
 use super::schema::{
-    Cluster, Config, Idle, Limits, Log, Metrics, Network, Node, Paths, PortChoice, Storage, StorageMode,
-    SyncChoice, Timers, Workers,
+    Cluster, Config, Idle, Keys, Limits, Log, Metrics, Network, Node, Paths, PortChoice, Process, Storage,
+    StorageMode, SyncChoice, Timers, Workers,
 };
 
 /// Where the daemons of a machine keep their directories: tmpfs on every Linux.
@@ -55,6 +55,12 @@ pub(super) fn storage(node_name: &str) -> Storage {
 impl Default for Workers {
     fn default() -> Self {
         Self { cores: vec![0], idle: Idle::Yield }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self { user: None, group: None, seccomp: true }
     }
 }
 
@@ -125,8 +131,11 @@ impl Config {
             // What is tried out is not kept.
             storage: Storage { mode: StorageMode::Memory, ..storage("dev") },
             paths: Paths { directory },
+            process: Process::default(),
             log: Log::default(),
             metrics: Metrics::default(),
+            keys: Keys::default(),
+            namespaces: Vec::new(),
             limits: Limits {
                 max_keys: 16_384,
                 log_bytes: 1 << 20,

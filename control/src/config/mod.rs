@@ -21,8 +21,9 @@ mod validate;
 
 pub use report::{ConfigErrors, Problem};
 pub use schema::{
-    Cluster, Config, Idle, Limits, Log, MAX_PEERS, Metrics, Network, Node, Paths, Peer, PortChoice, Security,
-    Storage, StorageMode, SyncChoice, Timers, Workers,
+    Cluster, Config, DEFAULT_NAMESPACE, Idle, KeyKind, Keys, Limits, Log, MAX_PEERS, Metrics, Namespace,
+    Network, Node, Paths, Peer, PortChoice, Principal, Process, Security, Storage, StorageMode, SyncChoice,
+    Timers, Undeclared, Wins, Workers, WriteList,
 };
 
 use std::fs::File;

@@ -9,8 +9,9 @@ use super::defaults;
 use super::reader::Section;
 use super::report::Report;
 use super::schema::{
-    Cluster, Config, Idle, Limits, Log, Metrics, Network, Node, Paths, Peer, PortChoice, Security, Storage,
-    StorageMode, SyncChoice, Timers, Workers,
+    Cluster, Config, DEFAULT_NAMESPACE, Idle, KeyKind, Keys, Limits, Log, Metrics, Namespace, Network, Node,
+    Paths, Peer, PortChoice, Principal, Process, Security, Storage, StorageMode, SyncChoice, Timers,
+    Undeclared, Wins, Workers, WriteList,
 };
 
 /// Largest node id; the one above it means "any node" in a frame.
@@ -22,6 +23,10 @@ const MAX_TIMER_MS: u64 = 3_600_000;
 
 /// A day: keys of sealed frames are not for longer.
 const MAX_KEY_LIFE_S: u64 = 86_400;
+/// Users and groups that a list may name.
+const MAX_PRINCIPALS: usize = 64;
+/// Keys of a namespace: more than any segment has.
+const MAX_NAMESPACE_KEYS: u64 = 1 << 32;
 
 /// Seeds that may be named.
 const MAX_SEEDS: usize = 32;
@@ -53,15 +58,35 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Config {
     let workers = workers(root.section("workers"));
     let paths = paths(root.section("paths"), &node.name);
     let storage = storage(root.section("storage"), &node.name);
+    let process = process(root.section("process"));
     let log = log(root.section("log"));
     let metrics = metrics(root.section("metrics"));
+    let keys = keys(root.section("keys"));
+    let mut namespaces = Vec::new();
+    root.tables("namespaces", |section| namespaces.extend(namespace(section)));
     let limits = limits(root.section("limits"));
     let timers = timers(root.section("timers"));
     let security = security(root.section("security"));
     let mut peers = Vec::new();
     root.tables("peers", |section| peers.extend(peer(section)));
     root.finish();
-    Config { cluster, node, network, workers, paths, storage, log, metrics, limits, timers, security, peers }
+    Config {
+        cluster,
+        node,
+        network,
+        workers,
+        paths,
+        storage,
+        process,
+        log,
+        metrics,
+        keys,
+        namespaces,
+        limits,
+        timers,
+        security,
+        peers,
+    }
 }
 
 /// A name that is also a file name.
@@ -207,6 +232,22 @@ fn storage(mut section: Section<'_, '_>, node_name: &str) -> Storage {
     storage
 }
 
+fn process(mut section: Section<'_, '_>) -> Process {
+    let mut process = Process::default();
+    let account = |text: &str| {
+        let ok =
+            !text.is_empty() && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
+        ok.then(|| text.to_owned())
+    };
+    process.user =
+        section.string("user", "a user of this host, by name or by number, such as \"latticed\"", account);
+    process.group =
+        section.string("group", "a group of this host, by name or by number, such as \"latticed\"", account);
+    process.seccomp = section.boolean("seccomp").unwrap_or(process.seccomp);
+    section.finish();
+    process
+}
+
 fn log(mut section: Section<'_, '_>) -> Log {
     let expected = "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\"), or several with modules, such as \"info,lattice_control=debug\"";
     let filter = section.string("filter", expected, |text| {
@@ -227,6 +268,53 @@ fn metrics(mut section: Section<'_, '_>) -> Metrics {
     let listen = section.string("listen", expected, |text| text.parse().ok());
     section.finish();
     Metrics { listen }
+}
+
+fn keys(mut section: Section<'_, '_>) -> Keys {
+    let choices = [("default", Undeclared::Default), ("refuse", Undeclared::Refuse)];
+    let undeclared = section.choice("undeclared", &choices).unwrap_or_default();
+    section.finish();
+    Keys { undeclared }
+}
+
+/// `user:NAME` or `group:NAME`; whether there is such a one, only the host can say.
+fn principal(text: &str) -> Option<Principal> {
+    let (what, name) = text.split_once(':')?;
+    let is_name =
+        !name.is_empty() && !name.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
+    match what {
+        "user" if is_name => Some(Principal::User(name.to_owned())),
+        "group" if is_name => Some(Principal::Group(name.to_owned())),
+        _ => None,
+    }
+}
+
+fn namespace(section: &mut Section<'_, '_>) -> Option<Namespace> {
+    let expected = format!(
+        "what stands before the first `/` of its keys ({NAME_RULE}), or \"{DEFAULT_NAMESPACE}\" for all keys of no other one"
+    );
+    let name = section.required("name", &expected, |section| {
+        let any = |text: &str| (text == DEFAULT_NAMESPACE).then(|| text.to_owned());
+        section.string("name", &expected, |text| any(text).or_else(|| name(text)))
+    });
+    let kinds = [
+        ("counter", KeyKind::Counter),
+        ("flag", KeyKind::Flag),
+        ("register", KeyKind::Register),
+        ("set", KeyKind::Set),
+    ];
+    let kind = section.choice("kind", &kinds);
+    let wins = section.choice("wins", &[("enable", Wins::Enable), ("disable", Wins::Disable)]);
+    let max_keys = section.integer("max_keys", 1..=MAX_NAMESPACE_KEYS);
+    let who =
+        "a list of users and groups, such as [\"user:proxy\", \"group:edge\", \"user:1000\"]; [] is nobody";
+    let write = section.strings("write", who, MAX_PRINCIPALS, principal).map(WriteList);
+    section.not_offered(
+        "read",
+        "can't be: the segment is one file, and shows all keys to whoever can open it",
+        "expected no such key; the group of paths.directory may read",
+    );
+    Some(Namespace { name: name?, kind, wins, max_keys, write })
 }
 
 fn limits(mut section: Section<'_, '_>) -> Limits {

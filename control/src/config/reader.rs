@@ -18,6 +18,8 @@ pub(super) struct Section<'a, 'r> {
     table: Option<&'a DeTable<'a>>,
     line: usize,
     known: Vec<&'static str>,
+    /// Keys that can't be, and were reported with the reason.
+    reported: Vec<&'static str>,
     report: &'r mut Report,
 }
 
@@ -32,7 +34,7 @@ impl<'a, 'r> Section<'a, 'r> {
         if !path.is_empty() && table.is_some() {
             report.place(path, line);
         }
-        Self { path: path.to_owned(), table, line, known: Vec::new(), report }
+        Self { path: path.to_owned(), table, line, known: Vec::new(), reported: Vec::new(), report }
     }
 
     fn full_name(&self, key: &str) -> String {
@@ -173,6 +175,45 @@ impl<'a, 'r> Section<'a, 'r> {
         }
     }
 
+    /// A list of strings for each of which `accept` gives a value; at most `max`.
+    pub(super) fn strings<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        max: usize,
+        accept: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let (value, line) = self.value(key)?;
+        let Some(items) = value.as_array() else {
+            self.wrong(key, line, describe(value), expected);
+            return None;
+        };
+        if items.len() > max {
+            self.wrong(key, line, format!("is a list of {}", items.len()), &format!("at most {max}"));
+            return None;
+        }
+        let mut accepted = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let Some(item_accepted) = item.get_ref().as_str().and_then(&accept) else {
+                let line = self.report.line_of(&item.span());
+                self.wrong(key, line, format!("holds an item that {}", describe(item.get_ref())), expected);
+                return None;
+            };
+            accepted.push(item_accepted);
+        }
+        Some(accepted)
+    }
+
+    /// A key that one might look for and that can't be: told with the reason.
+    pub(super) fn not_offered(&mut self, key: &'static str, found: &str, expected: &str) {
+        let there = self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
+        if let Some((name, _)) = there {
+            let (line, name) = (self.report.line_of(&name.span()), self.full_name(key));
+            self.report.problem(line, &name, found, expected);
+            self.reported.push(key);
+        }
+    }
+
     /// A list of integers within a range, at least one and at most `max`.
     pub(super) fn integers(
         &mut self,
@@ -268,8 +309,9 @@ impl<'a, 'r> Section<'a, 'r> {
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
-        for (name, _) in
-            table.iter().filter(|(name, _)| !self.known.iter().any(|known| name.get_ref() == known))
+        for (name, _) in table
+            .iter()
+            .filter(|(name, _)| !self.known.iter().chain(&self.reported).any(|known| name.get_ref() == known))
         {
             let key = name.get_ref();
             // Quoted as TOML would have it, when it is no bare key: it may hold anything.

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 /// Peers that a daemon may have: one actor each and its own must fit a shard's version vector, with room for the dead
 /// epochs of restarted nodes.
@@ -24,10 +26,16 @@ pub struct Config {
     pub paths: Paths,
     /// `[storage]`.
     pub storage: Storage,
+    /// `[process]`: what the daemon may once it runs.
+    pub process: Process,
     /// `[log]`.
     pub log: Log,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[keys]`: what holds for keys of no declared namespace.
+    pub keys: Keys,
+    /// `[[namespaces]]`: what local writes may do to keys, by what stands before their first `/`.
+    pub namespaces: Vec<Namespace>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timers]`.
@@ -189,6 +197,17 @@ pub struct Storage {
     pub snapshot_interval_s: u64,
 }
 
+/// `[process]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Who root becomes after the start, by name or number; `None`: nobody else.
+    pub user: Option<String>,
+    /// Its group; `None`: the user's own.
+    pub group: Option<String>,
+    /// System calls that the daemon has no use for are refused.
+    pub seccomp: bool,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Log {
@@ -201,6 +220,120 @@ pub struct Log {
 pub struct Metrics {
     /// Where metrics and health are served over HTTP; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// What becomes of local writes to keys of no declared namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undeclared {
+    /// The rule of the namespace `*`; without one, everything is allowed.
+    #[default]
+    Default,
+    /// They are refused.
+    Refuse,
+}
+
+/// `[keys]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Keys {
+    /// Keys of no declared namespace.
+    pub undeclared: Undeclared,
+}
+
+/// The name of the default namespace in the file.
+pub const DEFAULT_NAMESPACE: &str = "*";
+
+/// A kind of keys, as the file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// Counters.
+    Counter,
+    /// Flags, of the rule that `wins` says.
+    Flag,
+    /// Registers: the last writer wins.
+    Register,
+    /// Sets: an insertion wins over a removal that did not see it.
+    Set,
+}
+
+/// Who wins when a flag is enabled and disabled at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wins {
+    /// Enabling.
+    Enable,
+    /// Disabling.
+    Disable,
+}
+
+/// A user or a group, by name or number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// `user:…`
+    User(String),
+    /// `group:…`
+    Group(String),
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Principal::User(name) => write!(f, "user:{name}"),
+            Principal::Group(name) => write!(f, "group:{name}"),
+        }
+    }
+}
+
+/// Users and groups who may write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteList(pub Vec<Principal>);
+
+impl fmt::Display for WriteList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nobody");
+        }
+        for (at, principal) in self.0.iter().enumerate() {
+            write!(f, "{}{principal}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for WriteList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One of `[[namespaces]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// What stands before the first `/` of its keys; `*`: all keys of no other one.
+    pub name: String,
+    /// The only kind that its keys have; `None`: any.
+    pub kind: Option<KeyKind>,
+    /// For flags: who wins; enabling if it is not said.
+    pub wins: Option<Wins>,
+    /// Keys on this host beyond which no local write makes another; `None`: no bound of its own.
+    pub max_keys: Option<u64>,
+    /// Who may write; `None`: whoever can connect.
+    pub write: Option<WriteList>,
+}
+
+impl Namespace {
+    /// The only kind that its keys have.
+    #[must_use]
+    pub fn only_kind(&self) -> Option<lattice_crdt::Kind> {
+        Some(match (self.kind?, self.wins) {
+            (KeyKind::Counter, _) => lattice_crdt::Kind::Counter,
+            (KeyKind::Flag, Some(Wins::Disable)) => lattice_crdt::Kind::FlagDisableWins,
+            (KeyKind::Flag, _) => lattice_crdt::Kind::FlagEnableWins,
+            (KeyKind::Register, _) => lattice_crdt::Kind::Register,
+            (KeyKind::Set, _) => lattice_crdt::Kind::Set,
+        })
+    }
 }
 
 /// `[limits]`: a bound on everything that can grow. Per shard unless the name says otherwise.

@@ -1,4 +1,4 @@
-use super::schema::{Config, Idle, PortChoice, StorageMode, SyncChoice};
+use super::schema::{Config, Idle, PortChoice, StorageMode, SyncChoice, Undeclared};
 
 const REFERENCE: &str = include_str!("../../../config/latticed.toml");
 
@@ -37,9 +37,10 @@ fn reference_equals_the_defaults() {
 fn reference_names_every_key() {
     // The reader lists the keys that it knows when it meets one that is like none of them.
     let extra = "zzzzzzzz = 1\n";
-    for section in
-        ["cluster", "node", "network", "workers", "paths", "storage", "log", "metrics", "limits", "timers"]
-    {
+    for section in [
+        "cluster", "node", "network", "workers", "paths", "storage", "process", "log", "metrics", "keys",
+        "limits", "timers",
+    ] {
         let text = REFERENCE.replace(&format!("\n[{section}]"), &format!("\n[{section}]\n{extra}#"));
         let problem = problems(&text).remove(0);
         let known = problem.rsplit("known here: ").next().unwrap_or_default();
@@ -74,6 +75,64 @@ fn storage_is_on_disk_unless_it_is_said_otherwise() {
     let config = Config::parse(&with(text), "memory").expect("any size does in memory");
     assert_eq!((config.storage.mode, config.storage.sync), (StorageMode::Memory, SyncChoice::Never));
     assert_eq!(Config::dev("/d".into(), 7400).storage.mode, StorageMode::Memory);
+}
+
+#[test]
+fn namespaces_say_who_may_write_what() {
+    let text = with(
+        "[keys]\nundeclared = \"refuse\"\n[[namespaces]]\nname = \"limits\"\nkind = \"counter\"\nmax_keys = 7\n\
+         write = [\"user:proxy\", \"group:100\"]\n[[namespaces]]\nname = \"*\"\nkind = \"flag\"\nwins = \"disable\"",
+    );
+    let config = Config::parse(&text, "namespaces").expect("valid");
+    assert_eq!(config.keys.undeclared, Undeclared::Refuse);
+    let shown: Vec<_> = config
+        .namespaces
+        .iter()
+        .map(|it| (it.name.as_str(), it.only_kind(), it.max_keys, it.write.as_ref().map(ToString::to_string)))
+        .collect();
+    let list = Some("user:proxy, group:100".to_owned());
+    assert_eq!(shown[0], ("limits", Some(lattice_crdt::Kind::Counter), Some(7), list));
+    assert_eq!(shown[1], ("*", Some(lattice_crdt::Kind::FlagDisableWins), None, None));
+
+    let wrong = |lines: &str, beginning: &str| {
+        assert_problem(&with(&format!("[[namespaces]]\nname = \"a\"\n{lines}")), beginning);
+    };
+    wrong("kind = \"flags\"", "9: namespaces[0].kind: is \"flags\"; expected one of");
+    wrong("wins = \"enable\"", "9: namespaces[0].wins: says who wins, but its keys are not flags");
+    wrong(
+        "write = [\"proxy\"]",
+        "9: namespaces[0].write: holds an item that is \"proxy\"; expected a list of users",
+    );
+    wrong("write = \"user:proxy\"", "9: namespaces[0].write: is \"user:proxy\"; expected a list of users");
+    wrong("read = []", "9: namespaces[0].read: can't be: the segment is one file");
+    wrong("max_kes = 1", "9: namespaces[0].max_kes: there is no such key; did you mean `max_keys`?");
+    wrong("[[namespaces]]\nname = \"a\"", "10: namespaces[1].name: is \"a\", which an earlier one has");
+    assert_problem(
+        &with("[[namespaces]]\nkind = \"set\""),
+        "7: namespaces[0].name: is missing; expected what stands",
+    );
+    assert_problem(
+        &with("[[namespaces]]\nname = \"a/b\""),
+        "8: namespaces[0].name: is \"a/b\"; expected what stands",
+    );
+    let many: String = (0..62).map(|n| format!("[[namespaces]]\nname = \"n{n}\"\n")).collect();
+    assert_problem(&with(&many), "7: namespaces: there are 62; expected at most 61");
+}
+
+#[test]
+fn the_process_can_be_a_user() {
+    let config =
+        Config::parse(&with("[process]\nuser = \"latticed\"\nseccomp = false"), "process").expect("valid");
+    assert_eq!((config.process.user.as_deref(), config.process.seccomp), (Some("latticed"), false));
+    assert_problem(
+        &with("[process]\ngroup = \"g\""),
+        "8: process.group: names a group, but there is no process.user",
+    );
+    assert_problem(&with("[process]\nseccomp = 1"), "8: process.seccomp: is 1; expected true or false");
+    assert_problem(
+        &with("[process]\nuser = \"a b\""),
+        "8: process.user: is \"a b\"; expected a user of this host",
+    );
 }
 
 #[test]

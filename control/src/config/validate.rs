@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::report::Report;
-use super::schema::{Config, MAX_PEERS, StorageMode};
+use super::schema::{Config, DEFAULT_NAMESPACE, KeyKind, MAX_PEERS, StorageMode};
 
 /// Bytes of a Unix socket's path: `sun_path` (unix(7)) less its terminating zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -18,7 +18,49 @@ pub(super) fn validate(config: &Config, report: &mut Report) {
     limits(config, report);
     timers(config, report);
     peers(config, report);
+    process(config, report);
+    namespaces(config, report);
     members(config, report);
+}
+
+fn process(config: &Config, report: &mut Report) {
+    if config.process.group.is_some() && config.process.user.is_none() {
+        report.problem_at(
+            "process.group",
+            "names a group, but there is no process.user to have it",
+            "expected process.user too",
+        );
+    }
+}
+
+fn namespaces(config: &Config, report: &mut Report) {
+    let declared = config.namespaces.iter().filter(|namespace| namespace.name != DEFAULT_NAMESPACE).count();
+    if declared > lattice_worker::MAX_NAMESPACES {
+        report.problem_at(
+            "namespaces",
+            format!("there are {declared}"),
+            format!(
+                "expected at most {}, and one for \"{DEFAULT_NAMESPACE}\"",
+                lattice_worker::MAX_NAMESPACES
+            ),
+        );
+    }
+    for (index, namespace) in config.namespaces.iter().enumerate() {
+        if config.namespaces[..index].iter().any(|earlier| earlier.name == namespace.name) {
+            report.problem_at(
+                &format!("namespaces[{index}].name"),
+                format!("is {:?}, which an earlier one has", namespace.name),
+                "expected one table for each namespace",
+            );
+        }
+        if namespace.wins.is_some() && namespace.kind != Some(KeyKind::Flag) {
+            report.problem_at(
+                &format!("namespaces[{index}].wins"),
+                "says who wins, but its keys are not flags",
+                "expected kind = \"flag\"; counters need no rule, of registers the last writer wins, of sets insertions",
+            );
+        }
+    }
 }
 
 fn members(config: &Config, report: &mut Report) {

@@ -6,10 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use lattice_client::{Client, DaemonState, Error, Flag, Kind};
 use serde_json::{Value, json};
 
+use super::admin::Admin;
 use super::args::{Read, Verb, Wait, Wins};
 use super::discover::Place;
 use super::error::CtlError;
 use super::output::{Output, json_bytes, text};
+use super::rules;
+use crate::protocol::{Request, Status};
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +178,7 @@ pub(super) fn keys(
 pub(super) fn write(place: &Place, verb: &Verb, output: &Output) -> Result<(), CtlError> {
     let client = Client::connect(&place.socket).map_err(|error| unattached(place, error))?;
     let outcome = match verb {
-        Verb::Add { key, amount, wait } => return add(&client, key.as_bytes(), *amount, wait, output),
+        Verb::Add { key, amount, wait } => return add(place, &client, key.as_bytes(), *amount, wait, output),
         Verb::Enable { key, wins, wait } => {
             flag(&client, key, *wins).and_then(|flag| flag.enable_with(wait.ack, wait.timeout))
         }
@@ -194,15 +197,22 @@ pub(super) fn write(place: &Place, verb: &Verb, output: &Output) -> Result<(), C
         // The other commands do not come here.
         _ => return Ok(()),
     };
-    outcome.map(drop).map_err(|error| explain(verb, error))
+    outcome.map(drop).map_err(|error| explain(place, verb, error))
 }
 
-fn add(client: &Client, key: &[u8], amount: i64, wait: &Wait, output: &Output) -> Result<(), CtlError> {
+fn add(
+    place: &Place,
+    client: &Client,
+    key: &[u8],
+    amount: i64,
+    wait: &Wait,
+    output: &Output,
+) -> Result<(), CtlError> {
     let added = client.counter(key).and_then(|counter| {
         counter.add_with(amount, wait.ack, wait.timeout)?;
         counter.get()
     });
-    let value = added.map_err(|error| with_hint(key, "counter", error))?;
+    let value = added.map_err(|error| refused_by(place, key, "counter", error))?;
     let json = || json!({ "key": json_bytes(key), "kind": "counter", "value": value });
     output.datum(json, || value.to_string())
 }
@@ -218,13 +228,31 @@ fn flag(client: &Client, key: &OsString, wins: Option<Wins>) -> Result<Flag, Err
     }
 }
 
-/// Adds to a mismatch of kinds what the command works on.
-fn explain(verb: &Verb, error: Error) -> CtlError {
+/// Adds to a refusal the rule, and to a mismatch of kinds what the command works on.
+fn explain(place: &Place, verb: &Verb, error: Error) -> CtlError {
     match verb {
-        Verb::Enable { key, .. } | Verb::Disable { key, .. } => with_hint(key.as_bytes(), "flag", error),
-        Verb::Set { key, .. } => with_hint(key.as_bytes(), "register", error),
-        Verb::Insert { key, .. } | Verb::Remove { key, .. } => with_hint(key.as_bytes(), "set", error),
+        Verb::Enable { key, .. } | Verb::Disable { key, .. } => {
+            refused_by(place, key.as_bytes(), "flag", error)
+        }
+        Verb::Set { key, .. } => refused_by(place, key.as_bytes(), "register", error),
+        Verb::Insert { key, .. } | Verb::Remove { key, .. } => {
+            refused_by(place, key.as_bytes(), "set", error)
+        }
         _ => error.into(),
+    }
+}
+
+fn refused_by(place: &Place, key: &[u8], wanted: &'static str, error: Error) -> CtlError {
+    match error {
+        Error::Refused(refusal) => {
+            // A daemon that says no more than that is believed too.
+            let status = Admin::connect(place).and_then(|mut admin| admin.ask::<Status>(Request::Status));
+            match status.ok().and_then(|status| rules::explain(&status, key, refusal)) {
+                Some(rule) => CtlError::Rule(rule),
+                None => error.into(),
+            }
+        }
+        error => with_hint(key, wanted, error),
     }
 }
 

@@ -98,6 +98,9 @@ pub(super) enum CtlError {
         /// The command that works on it.
         hint: &'static str,
     },
+    /// The rules of the key's namespace refuse the write.
+    #[error("{0}; nothing was changed")]
+    Rule(String),
     /// Certificates could not be made.
     #[error(transparent)]
     Pki(#[from] lattice_members::pki::PkiError),

@@ -25,6 +25,7 @@ mod error;
 mod manual;
 mod output;
 mod report;
+mod rules;
 mod top;
 mod watch;
 

@@ -153,6 +153,7 @@ fn screen(status: &Status) -> String {
     let _ = writeln!(text, "actor   {}", status.actor);
     let _ = writeln!(text, "segment {}", status.segment.display());
     let _ = writeln!(text, "frames  {}", status.seal);
+    let _ = writeln!(text, "rights  {}", status.rights);
     for (worker, describe) in status.port_describe.iter().enumerate() {
         let _ = writeln!(text, "worker {worker}: {describe}");
     }
@@ -174,6 +175,7 @@ fn screen(status: &Status) -> String {
     }
     kept(&mut text, status);
     syncs(&mut text, status);
+    namespaces(&mut text, status);
     let _ = writeln!(text, "clients {}", status.clients.len());
     for client in &status.clients {
         let pid = client.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
@@ -183,6 +185,23 @@ fn screen(status: &Status) -> String {
         let _ = writeln!(text, "{name:<40} {value}");
     }
     text
+}
+
+fn namespaces(text: &mut String, status: &Status) {
+    if status.refuses_undeclared {
+        let _ = writeln!(text, "keys    of no declared namespace are refused");
+    }
+    for namespace in &status.namespaces {
+        let bound = namespace.max_keys.map_or_else(String::new, |max_keys| format!(" of {max_keys}"));
+        let _ = writeln!(
+            text,
+            "keys    {}/: {}{bound} keys, {}, written by {}",
+            namespace.name,
+            namespace.keys,
+            namespace.kind.as_deref().unwrap_or("any kind"),
+            namespace.write.as_deref().unwrap_or("whoever can connect"),
+        );
+    }
 }
 
 fn syncs(text: &mut String, status: &Status) {

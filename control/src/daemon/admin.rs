@@ -187,7 +187,7 @@ impl Connection {
                 Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
             },
             Request::Backup => self.backup().await,
-            Request::Reload => match reload::reload(&self.daemon) {
+            Request::Reload => match reload::reload(&self.daemon).await {
                 Ok(reloaded) => self.send(&Reply::Done(reloaded)).await,
                 Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
             },

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lattice_segment::{RingConfig, RingConsumer, create_rings};
-use lattice_worker::{ClientId, Command, client_wakeup};
+use lattice_worker::{ClientId, Command, Credentials, client_wakeup};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -121,6 +121,10 @@ pub async fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Ref
         Refusal::new(codes::SYSTEM, format!("{what}: {error}; nothing was attached"))
     };
     let peer = stream.peer_cred().map_err(|error| system("the peer's credentials are not known", &error))?;
+    let groups = lattice_rights::peer_groups(stream)
+        .map_err(|error| system("the peer's groups are not known", &error))?;
+    let credentials =
+        Credentials { uid: peer.uid(), gids: std::iter::once(peer.gid()).chain(groups).collect() };
     let who = |client| Client { client, pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
     let limits = daemon.live.limits();
     let attachment = daemon.clients.enter(limits.max_clients, who).ok_or_else(|| {
@@ -133,7 +137,7 @@ pub async fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Ref
         )
     })?;
     let id = attachment.id;
-    match give_rings(daemon, id).await {
+    match give_rings(daemon, id, &credentials).await {
         Ok(descriptors) => {
             if daemon.may_log_connection() {
                 let (pid, uid, gid) = (peer.pid(), peer.uid(), peer.gid());
@@ -157,7 +161,7 @@ pub async fn attach(daemon: &Daemon, stream: &UnixStream) -> Result<Granted, Ref
 }
 
 /// Makes the rings and hands each worker its end.
-async fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refusal> {
+async fn give_rings(daemon: &Daemon, id: ClientId, who: &Credentials) -> Result<Vec<OwnedFd>, Refusal> {
     let system = |error: &dyn std::fmt::Display| {
         Refusal::new(codes::SYSTEM, format!("rings can't be made: {error}; nothing was attached"))
     };
@@ -172,7 +176,7 @@ async fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refus
         worker_ends.push(worker_end);
         descriptors.push(client_end);
     }
-    hand_over(daemon, id, consumers, worker_ends).await?;
+    hand_over(daemon, id, who, consumers, worker_ends).await?;
     Ok(descriptors)
 }
 
@@ -180,12 +184,13 @@ async fn give_rings(daemon: &Daemon, id: ClientId) -> Result<Vec<OwnedFd>, Refus
 async fn hand_over(
     daemon: &Daemon,
     id: ClientId,
+    who: &Credentials,
     consumers: Vec<RingConsumer>,
     worker_ends: Vec<OwnedFd>,
 ) -> Result<(), Refusal> {
     let deadline = Instant::now() + HAND_OVER_TIMEOUT;
     for (worker, (consumer, wakeup)) in (0..).zip(consumers.into_iter().zip(worker_ends)) {
-        let command = Command::AttachClient { id, consumer, wakeup: Some(wakeup) };
+        let command = Command::AttachClient { id, consumer, wakeup: Some(wakeup), who: who.clone() };
         if !daemon.workers.send_until(worker, command, deadline).await {
             return Err(Refusal::new(
                 codes::BUSY,

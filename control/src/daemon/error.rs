@@ -75,6 +75,12 @@ pub enum StartError {
         /// What was wrong.
         reason: String,
     },
+    /// What is needed no more could not be given up, or the user that the daemon is to be is not there.
+    #[error("{0}; see [process] in the configuration")]
+    Rights(String),
+    /// The rules of namespaces name somebody whom this host does not know.
+    #[error(transparent)]
+    Namespaces(#[from] super::namespaces::BadList),
     /// This node can't take part in the cluster.
     #[error("{0}; see [security] in the configuration, and `latticectl cluster`")]
     Members(lattice_members::MembersError),

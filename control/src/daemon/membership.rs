@@ -104,7 +104,7 @@ async fn take_up(daemon: &Daemon, member: &MemberView) {
 pub(super) async fn tell(daemon: &Daemon, worker: u16, command: Command) {
     let mut command = Some(command);
     while let Some(untold) = command.take() {
-        command = daemon.workers.try_send(worker, untold).err();
+        command = daemon.workers.try_send(worker, untold).err().map(|returned| *returned);
         if command.is_some() {
             tokio::time::sleep(RETRY).await;
         }

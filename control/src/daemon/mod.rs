@@ -8,6 +8,8 @@
 //!   in reverse order ── as found    gone     CLOSED     ended       removed   exit 0
 //! ```
 //!
+//! Between ports and segment, what only root has is given up (`rights`).
+//!
 //! One thread with a current-thread runtime does everything here: the admin socket and the clients' attachments
 //! (`admin`, `attach`), who the peers are (`membership`, `roster`) and their next hops (`neighbours`), the workers' events
 //! (`events`), what storage has to say (`storage`), the status. Nothing of it is
@@ -27,6 +29,7 @@ mod http;
 mod identity;
 mod interface;
 mod membership;
+mod namespaces;
 mod neighbours;
 mod notify;
 mod observe;
@@ -34,6 +37,7 @@ mod ports;
 mod rate_limit;
 mod reload;
 mod restore;
+mod rights;
 mod roster;
 mod seals;
 mod start;
@@ -92,6 +96,10 @@ pub struct Daemon {
     observer: Observer,
     /// What of the configuration holds at present.
     live: reload::Live,
+    /// What local writes may do.
+    namespaces: namespaces::InForce,
+    /// What the process may, for people.
+    rights: String,
     /// Where metrics are served, once they are.
     metrics: Option<SocketAddr>,
 }

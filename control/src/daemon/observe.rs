@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lattice_segment::monotonic_ns;
 
-use super::{Daemon, seals, status};
+use super::{Daemon, namespaces, seals, status};
 use crate::health;
 use crate::metrics::{self, Identity, Process, Sample, Series};
 use crate::protocol::Peer;
@@ -124,6 +124,10 @@ pub fn page(daemon: &Daemon) -> String {
             .as_deref()
             .map(|sample| (sample, Duration::from_nanos(monotonic_ns().saturating_sub(sample.taken_ns)))),
         max_keys: daemon.config.limits.max_keys as u64,
+        namespaces: namespaces::status(&daemon.live.config(), &daemon.namespaces.get())
+            .into_iter()
+            .map(|namespace| (namespace.name, namespace.keys, namespace.max_keys))
+            .collect(),
         clients: daemon.clients.list().len(),
         // Relaxed: a count that nothing else is published with.
         connections: daemon.connections.load(std::sync::atomic::Ordering::Relaxed),

@@ -7,19 +7,19 @@
 //!                                                         └── else ──> listed, with old and new value: needs a restart
 //! ```
 //!
-//! Live are `log.filter`, and `limits.max_clients`, `submission_slots` and `completion_slots` for those who connect from
+//! Live are `log.filter`, the rules of namespaces (`[keys]`, `[[namespaces]]`), for all clients, and `limits.max_clients`, `submission_slots` and `completion_slots` for those who connect from
 //! then on. A file is compared with what holds, not with the file before: what needs a restart is listed each time until
 //! there was one. What can go wrong: workers made room for clients at the start, so `limits.max_clients` can't go beyond what
 //! it was then; and where `LATTICED_LOG` is set, that filter stays.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use super::Daemon;
+use super::{Daemon, namespaces};
 use crate::config::Config;
 use crate::protocol::{Change, Refusal, Reloaded, codes};
 
@@ -63,17 +63,30 @@ pub struct Live {
     /// `limits.max_clients` at the start: what workers have room for.
     most_clients: usize,
     log: Option<LogControl>,
+    /// One reload at a time: all workers get the same rules last.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Live {
     /// At the start.
     pub fn new(file: Option<PathBuf>, config: &Config, log: Option<LogControl>) -> Self {
         let most_clients = config.limits.max_clients;
-        Self { file, running: Mutex::new(config.clone()), most_clients, log }
+        let reloading = tokio::sync::Mutex::default();
+        Self { file, running: Mutex::new(config.clone()), most_clients, log, reloading }
     }
 
     fn running(&self) -> MutexGuard<'_, Config> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file that is read again.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What holds.
+    pub fn config(&self) -> Config {
+        self.running().clone()
     }
 
     /// Limits of clients.
@@ -92,6 +105,8 @@ impl Live {
         let mut next = running.clone();
         next.limits.submission_slots = new.limits.submission_slots;
         next.limits.completion_slots = new.limits.completion_slots;
+        next.keys = new.keys;
+        next.namespaces = new.namespaces.clone();
         if new.limits.max_clients <= self.most_clients {
             next.limits.max_clients = new.limits.max_clients;
         }
@@ -112,7 +127,7 @@ impl Live {
 ///
 /// # Errors
 /// [`Refusal`]: there is no file, or it has mistakes. Nothing was changed.
-pub fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
+pub async fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
     let refused = |error: String| Refusal::new(codes::BAD_CONFIG, error);
     let file = daemon.live.file.as_ref().ok_or_else(|| {
         refused(
@@ -120,7 +135,12 @@ pub fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
                 .to_owned(),
         )
     })?;
+    let _alone = daemon.live.reloading.lock().await;
     let new = Config::load(file).map_err(|error| refused(format!("{error}\nnothing was changed")))?;
+    // Also where the file is as it was: users and groups may not be.
+    let rules = namespaces::table(&new, daemon.workers.count())
+        .map_err(|error| refused(format!("{}: {error}; nothing was changed", file.display())))?;
+    daemon.namespaces.set(&daemon.workers, rules).await;
     let reloaded = daemon.live.apply(&new);
     for Change { key, old, new } in &reloaded.applied {
         tracing::info!(key, old, new, "configuration: applied");
@@ -132,8 +152,8 @@ pub fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
 }
 
 /// SIGHUP: as `latticectl reload`, told to the log.
-pub fn on_hangup(daemon: &Daemon) {
-    match reload(daemon) {
+pub async fn on_hangup(daemon: &Daemon) {
+    match reload(daemon).await {
         Ok(reloaded) if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() => {
             tracing::info!("SIGHUP: the configuration is as it was");
         }
@@ -204,13 +224,20 @@ mod tests {
         });
         let live = Live::new(None, &config(""), Some(log));
         let new = config(
-            "[limits]\nmax_clients = 7\nsubmission_slots = 64\nmax_keys = 9\n[log]\nfilter = \"warn\"\n[workers]\nidle = \"busy\"\n\
+            "[keys]\nundeclared = \"refuse\"\n[[namespaces]]\nname = \"a\"\nwrite = []\n[limits]\nmax_clients = 7\nsubmission_slots = 64\nmax_keys = 9\n[log]\nfilter = \"warn\"\n[workers]\nidle = \"busy\"\n\
              [[peers]]\nid = 2\naddress = \"10.77.0.2\"",
         );
         let reloaded = live.apply(&new);
         assert_eq!(
             shown(&reloaded.applied),
-            ["limits.max_clients 256 7", "limits.submission_slots 1024 64", "log.filter \"info\" \"warn\""]
+            [
+                "keys.undeclared \"default\" \"refuse\"",
+                "limits.max_clients 256 7",
+                "limits.submission_slots 1024 64",
+                "log.filter \"info\" \"warn\"",
+                "namespaces[0].name - \"a\"",
+                "namespaces[0].write - \"nobody\""
+            ]
         );
         let waiting = [
             "limits.max_keys 65536 9",
@@ -230,7 +257,7 @@ mod tests {
             (vec![], waiting.map(str::to_owned).into())
         );
         let back = live.apply(&config(""));
-        assert_eq!((back.applied.len(), back.needs_restart.len()), (3, 0));
+        assert_eq!((back.applied.len(), back.needs_restart.len()), (6, 0));
     }
 
     #[test]

@@ -13,17 +13,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::attach::Clients;
 use super::forget::Forgotten;
 use super::identity::Identity;
+use super::namespaces::InForce;
 use super::neighbours::{KnownRoutes, Neighbours};
 use super::notify::Service;
 use super::observe::Observer;
 use super::ports::Ports;
 use super::reload::{Live, LogControl};
+use super::rights::Rights;
 use super::roster::Roster;
 use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
 use super::{
-    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, notify, observe,
-    ports, reload, storage,
+    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, namespaces, notify,
+    observe, ports, reload, storage,
 };
 use crate::config::Config;
 
@@ -62,18 +64,22 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     // First, so that a signal during the start is not lost and not deadly.
     let mut signals = Signals::new(&options)?;
     let service = Service::from_environment();
+    let rights = Rights::prepare(&config)?;
     directory::create(&config.paths.directory)?;
     let _lock = directory::lock(&config.paths.lock())?;
     let forgotten = Forgotten::open(&config)?;
     let identity = Identity::draw(config.node.id, forgotten.generation())?;
     let prepared = storage::open(&config, &identity, forgotten)?;
     let (members, hub) = membership::open(&config, &prepared, &identity)?.unzip();
+    rights.take_up()?;
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
+    let rights = rights.give_up(&config, ports.program.as_ref())?;
+    look_at_file(&options);
     let (segment, writers) =
         Segment::create(&segment_config(&config, &prepared)).map_err(StartError::Segment)?;
     let Running { daemon, mut tasks, threads } =
-        start(config, options, prepared, members, netlink, ports, writers).await?;
+        start(config, options, prepared, members, Opened { netlink, ports, writers, rights }).await?;
     if let Some(hub) = hub {
         // Only now: whoever hears of this node sends it frames.
         tasks.spawn(hub);
@@ -106,23 +112,33 @@ struct Running {
     threads: Option<StorageThreads>,
 }
 
+/// What was opened for workers.
+struct Opened {
+    netlink: rtnetlink::Handle,
+    ports: Ports,
+    writers: Vec<Writer>,
+    /// What the process may from here on.
+    rights: String,
+}
+
 /// Starts the workers and the control thread's tasks.
 async fn start(
     config: Config,
     options: Options,
     prepared: Prepared,
     members: Option<Members>,
-    netlink: rtnetlink::Handle,
-    ports: Ports,
-    writers: Vec<Writer>,
+    opened: Opened,
 ) -> Result<Running, StartError> {
+    let Opened { netlink, ports, writers, rights } = opened;
     let port_mode = log_ports(&ports);
+    let rules = Arc::new(namespaces::table(&config, worker_count(&config))?);
     let started = prepared.kept.map(|kept| kept.run(&config)).transpose()?;
     let (threads, for_workers, about, news) = match started {
         Some(s) => (Some(s.threads), s.for_workers, Some(s.about), Some(s.news)),
         None => Default::default(),
     };
     let workers = Arc::new(Workers::start(&config, prepared.engines, for_workers, ports.ports, writers)?);
+    namespaces::tell(&workers, &rules).await;
     let mut tasks = tokio::task::JoinSet::new();
     let (routes, roster) = (KnownRoutes::default(), Roster::of(&config));
     if let Some(interface) = ports.interface {
@@ -148,6 +164,8 @@ async fn start(
     let daemon = Arc::new(Daemon {
         observer,
         live,
+        rights,
+        namespaces: InForce::new(rules),
         metrics: metrics.as_ref().map(|(_, address)| *address),
         config,
         workers,
@@ -177,6 +195,14 @@ async fn start(
     Ok(Running { daemon, tasks, threads })
 }
 
+/// Says so now if the configuration can't be read again by who the daemon is from here on.
+fn look_at_file(options: &Options) {
+    let Some(file) = &options.file else { return };
+    if let Err(error) = std::fs::File::open(file) {
+        tracing::warn!(file = %file.display(), %error, "the configuration can't be read again: a reload will be refused");
+    }
+}
+
 /// Waits until every worker has given its first sign of life: a segment that is READY before would look dead to clients.
 async fn wait_for_heartbeats(workers: &Workers, reader: &Reader) -> Result<(), StartError> {
     let deadline = Instant::now() + FIRST_HEARTBEAT_TIMEOUT;
@@ -199,6 +225,10 @@ fn open_own_segment(path: &Path) -> Result<Reader, StartError> {
     })
 }
 
+fn worker_count(config: &Config) -> u16 {
+    u16::try_from(config.workers.cores.len()).unwrap_or(u16::MAX)
+}
+
 fn segment_config(config: &Config, prepared: &Prepared) -> SegmentConfig {
     SegmentConfig {
         path: config.paths.segment(),
@@ -207,7 +237,7 @@ fn segment_config(config: &Config, prepared: &Prepared) -> SegmentConfig {
         cluster: config.cluster.name.clone(),
         // Shards that lost something may be in other epochs; the status has each.
         actor: prepared.engines.first().map_or(0, |engine| engine.actor().as_u64()),
-        workers: u16::try_from(config.workers.cores.len()).unwrap_or(u16::MAX),
+        workers: worker_count(config),
         shards: config.cluster.shards,
         cells_per_worker: config.limits.segment_cells_per_worker,
         extent_bytes_per_worker: config.limits.segment_extent_bytes_per_worker,
@@ -304,7 +334,7 @@ impl Signals {
                     if let Some(members) = &daemon.members {
                         members.reload();
                     }
-                    reload::on_hangup(daemon);
+                    reload::on_hangup(daemon).await;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What the daemon says of itself: the workers' accounts, put together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use lattice_engine::SyncDirection;
@@ -9,7 +10,7 @@ use lattice_worker::{ShardStatus, WorkerStatus};
 
 use super::roster::Entry;
 use super::storage::About;
-use super::{Daemon, observe, seals};
+use super::{Daemon, namespaces, observe, seals};
 use crate::config::SyncChoice;
 use crate::protocol::{Convergence, ForgottenNode, Kept, Peer, Shard, Status, Storage, Sync};
 
@@ -47,6 +48,10 @@ pub async fn status(daemon: &Daemon) -> Status {
         syncs: syncs(&workers),
         forgotten: forgotten(daemon),
         missing_of_forgotten: of_shards(&workers).map(|shard| shard.missing_of_forgotten).sum(),
+        rights: daemon.rights.clone(),
+        config_file: daemon.live.file().map(Path::to_owned),
+        refuses_undeclared: daemon.namespaces.get().refuses_undeclared(),
+        namespaces: namespaces::status(&daemon.live.config(), &daemon.namespaces.get()),
         clients: daemon.clients.list(),
         counters: counters(daemon),
     }

@@ -226,7 +226,7 @@ pub async fn attend(daemon: Arc<Daemon>, mut news: mpsc::Receiver<StorageEvent>)
 pub async fn tell(workers: &Workers, shard: u16, command: Command) {
     let mut command = Some(command);
     while let Some(untold) = command.take() {
-        command = workers.try_send(shard % workers.count().max(1), untold).err();
+        command = workers.try_send(shard % workers.count().max(1), untold).err().map(|returned| *returned);
         if command.is_some() {
             tokio::time::sleep(RETRY).await;
         }

@@ -87,11 +87,11 @@ impl Workers {
     ///
     /// # Errors
     /// The command: the worker's queue is full.
-    pub fn try_send(&self, worker: u16, command: Command) -> Result<(), Command> {
+    pub fn try_send(&self, worker: u16, command: Command) -> Result<(), Box<Command>> {
         let Some(handle) = self.handles.get(usize::from(worker)) else { return Ok(()) };
         match handle.send(command) {
             Ok(()) | Err(lattice_worker::CommandError::Stopped(_)) => Ok(()),
-            Err(lattice_worker::CommandError::Full(returned)) => Err(*returned),
+            Err(lattice_worker::CommandError::Full(returned)) => Err(returned),
         }
     }
 
@@ -101,7 +101,7 @@ impl Workers {
             match self.try_send(worker, command) {
                 Ok(()) => return true,
                 Err(_) if Instant::now() >= deadline => return false,
-                Err(returned) => command = returned,
+                Err(returned) => command = *returned,
             }
             tokio::time::sleep(ANSWER_POLL).await;
         }

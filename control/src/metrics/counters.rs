@@ -272,6 +272,21 @@ pub const FAMILIES: &[CounterFamily] = &[
         "Operations of clients that found no room in the log; the client's library tries them again.",
         &[source("refused_log_full", &[])],
     ),
+    CounterFamily {
+        family: family(
+            "latticed_submissions_denied_total",
+            Kind::Counter,
+            "Operations of clients that were refused by the rules of a namespace.",
+        ),
+        labels: &["reason"],
+        is_time: false,
+        sources: &[
+            source("denied_access", &["access"]),
+            source("denied_kind", &["kind"]),
+            source("denied_undeclared", &["undeclared"]),
+            source("denied_full", &["full"]),
+        ],
+    },
     one(
         "latticed_submissions_postponed_total",
         Kind::Counter,

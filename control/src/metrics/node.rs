@@ -47,6 +47,8 @@ pub struct Facts<'a> {
     pub sample: Option<(&'a Sample, Duration)>,
     /// Keys that local writes may create in a shard.
     pub max_keys: u64,
+    /// Namespaces that are declared: name, keys, bound.
+    pub namespaces: Vec<(String, u64, Option<u64>)>,
     /// Attached clients.
     pub clients: usize,
     /// Connections to the admin socket.
@@ -71,6 +73,7 @@ pub fn render(facts: &Facts<'_>) -> String {
     acknowledgements(&mut page, facts);
     others(&mut page, facts);
     admin(&mut page, facts);
+    namespaces(&mut page, facts);
     if let Some((sample, age)) = facts.sample {
         gauge(&mut page, "latticed_sample_age_seconds", "Time since the workers were asked.")
             .number(&[], age.as_secs_f64());
@@ -132,6 +135,23 @@ fn health(page: &mut Exposition, facts: &Facts<'_>) {
     for (worker, age_ns) in (0_u16..).zip(&facts.heartbeat_ages_ns).filter(|(_, age_ns)| **age_ns != u64::MAX)
     {
         ages.number(&[("worker", &worker.to_string())], *age_ns as f64 / NS_PER_SECOND);
+    }
+}
+
+fn namespaces(page: &mut Exposition, facts: &Facts<'_>) {
+    let mut keys = gauge(page, "latticed_namespace_keys", "Keys of a declared namespace on this host.");
+    for (name, count, _) in &facts.namespaces {
+        keys.count(&[("namespace", name)], *count);
+    }
+    let mut bounds = gauge(
+        page,
+        "latticed_namespace_max_keys",
+        "Keys of a namespace from which on local writes make no further ones.",
+    );
+    for (name, _, bound) in &facts.namespaces {
+        if let Some(bound) = bound {
+            bounds.count(&[("namespace", name)], *bound);
+        }
     }
 }
 

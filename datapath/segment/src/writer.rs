@@ -100,6 +100,20 @@ impl Writer {
         self.refused
     }
 
+    /// The generation of all cells that this writer makes.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether a key has a cell.
+    pub fn has_cell(&self, kind: u8, key_hash: u64, key: &[u8]) -> bool {
+        let words = self.mapping.words();
+        let cells = self.geometry.cell_section.part(words, self.worker);
+        let extents = self.geometry.extents.part(words, self.worker);
+        let index = self.geometry.index_part(words, self.worker);
+        matches!(index::find(index, cells, extents, kind, key_hash, key), Find::Cell { .. })
+    }
+
     /// Cells in use.
     pub fn cells_used(&self) -> u32 {
         self.cells_used

@@ -6,6 +6,7 @@
 //!                           clients leave after what they have submitted; frames and acknowledgements go on
 //! ```
 
+use crate::clients::Newcomer;
 use crate::command::{Command, Event};
 use crate::counters;
 use crate::shards::Engine;
@@ -22,11 +23,14 @@ use std::net::IpAddr;
 /// Time without room in a log after which that is worth saying, nanoseconds: a snapshot is under way until then as a rule.
 const LOG_FULL_FOR_NS: u64 = 1_000_000_000;
 
+/// Cells whose keys are counted in one turn, after the rules of namespaces have changed: some microseconds.
+const CELLS_COUNTED_A_TURN: u32 = 64;
+
 /// Commands carried out in one turn.
 const COMMANDS_A_TURN: usize = 8;
 
 impl Worker {
-    /// Everything that is not datapath. Returns how many commands were carried out.
+    /// Everything that is not datapath. Returns how much was done of what can't wait.
     pub(crate) fn attend(&mut self, now: Instant) -> usize {
         let mut done = 0;
         // Commands can cause events, so none is taken while events wait for room: that bounds them.
@@ -35,6 +39,7 @@ impl Worker {
             self.carry_out(command, now);
             done += 1;
         }
+        done += self.publisher.count_keys(CELLS_COUNTED_A_TURN);
         if now.monotonic_ns >= self.beat_due_ns {
             self.beat_due_ns = now.monotonic_ns.saturating_add(self.config.heartbeat_ns);
             self.publisher.writer().heartbeat(now.monotonic_ns);
@@ -56,14 +61,19 @@ impl Worker {
 
     fn carry_out(&mut self, command: Command, now: Instant) {
         match command {
-            Command::AttachClient { id, consumer, wakeup } => {
-                if let Err((retired, why)) =
-                    self.clients.attach(id, consumer, wakeup, &self.wakeup, &self.shards)
-                {
+            Command::AttachClient { id, consumer, wakeup, who } => {
+                let Self { clients, wakeup: own, shards, publisher, .. } = self;
+                let newcomer = Newcomer { id, consumer, wakeup, who };
+                let attached = clients.attach(newcomer, own, shards, publisher.rules());
+                if let Err((retired, why)) = attached {
                     self.outgoing.send(Event::ClientFault { worker: self.config.index, id, why, retired });
                 } else if self.phase != Phase::Running {
                     self.clients.detach(id);
                 }
+            }
+            Command::SetNamespaces { namespaces } => {
+                self.publisher.set_namespaces(namespaces);
+                self.clients.judge_again(self.publisher.rules());
             }
             Command::DetachClient { id } => self.clients.detach(id),
             Command::SetPeer { peer, node, address } => self.set_peer(peer, node, address),

@@ -12,6 +12,7 @@
 
 use crate::acks::{Acks, Column};
 use crate::command::{ClientId, Event};
+use crate::namespaces::{CellRules, Credentials, Denied, Rights};
 use crate::shards::Shards;
 use crate::status::LoopStats;
 use crate::submit::{Executor, LOOK_AHEAD, Mark, Outcome};
@@ -64,10 +65,20 @@ enum Gone {
     Faulted(ClientFault),
 }
 
+/// A client that is to be attached.
+pub(crate) struct Newcomer {
+    pub(crate) id: ClientId,
+    pub(crate) consumer: RingConsumer,
+    pub(crate) wakeup: Option<OwnedFd>,
+    pub(crate) who: Credentials,
+}
+
 struct Client {
     id: ClientId,
     consumer: RingConsumer,
     wakeup: Option<OwnedFd>,
+    who: Credentials,
+    rights: Rights,
     /// Submissions that are still taken from it before it goes; `None`: it stays.
     leaving: Option<usize>,
     /// Submissions were carried out that are not acknowledged yet.
@@ -88,8 +99,31 @@ struct Served {
     submissions: usize,
     refused: u64,
     log_full: u64,
+    denied: [u64; Denied::ALL.len()],
     postponed: bool,
     fault: Option<ClientFault>,
+}
+
+impl Served {
+    #[cold]
+    fn count(&mut self, code: u16) {
+        self.refused += 1;
+        self.log_full += u64::from(code == codes::LOG_FULL);
+        for (count, why) in self.denied.iter_mut().zip(Denied::ALL) {
+            *count += u64::from(code == why.code());
+        }
+    }
+
+    #[cold]
+    fn tell(&self, stats: &mut LoopStats) {
+        stats.submissions_refused += self.refused;
+        stats.refused_log_full += self.log_full;
+        let [access, kind, undeclared, full] = self.denied;
+        stats.denied_access += access;
+        stats.denied_kind += kind;
+        stats.denied_undeclared += undeclared;
+        stats.denied_full += full;
+    }
 }
 
 impl Client {
@@ -134,33 +168,34 @@ impl Client {
 
     /// Takes the submissions in the next slots.
     fn take(&mut self, slots: usize, executor: &mut Executor<'_>, served: &mut Served) {
-        let polled = self.consumer.poll(slots, &mut |submission| match executor.execute(submission) {
-            Outcome::Applied => {
-                served.submissions += 1;
-                Verdict::Applied
-            }
-            Outcome::Refused(code) => {
-                served.submissions += 1;
-                served.refused += 1;
-                served.log_full += u64::from(code == codes::LOG_FULL);
-                Verdict::Refused(code)
-            }
-            Outcome::Marked(mark) => {
-                served.submissions += 1;
-                let before = self.marked.unwrap_or_default();
-                self.marked =
-                    Some(Mark { disk: before.disk || mark.disk, peers: before.peers || mark.peers });
-                Verdict::Applied
-            }
-            Outcome::Later => {
-                served.postponed = true;
-                Verdict::Retry
-            }
-            Outcome::Fault(why) => {
-                served.fault = Some(why);
-                Verdict::Retry
-            }
-        });
+        let rights = self.rights;
+        let polled =
+            self.consumer.poll(slots, &mut |submission| match executor.execute(submission, rights) {
+                Outcome::Applied => {
+                    served.submissions += 1;
+                    Verdict::Applied
+                }
+                Outcome::Refused(code) => {
+                    served.submissions += 1;
+                    served.count(code);
+                    Verdict::Refused(code)
+                }
+                Outcome::Marked(mark) => {
+                    served.submissions += 1;
+                    let before = self.marked.unwrap_or_default();
+                    self.marked =
+                        Some(Mark { disk: before.disk || mark.disk, peers: before.peers || mark.peers });
+                    Verdict::Applied
+                }
+                Outcome::Later => {
+                    served.postponed = true;
+                    Verdict::Retry
+                }
+                Outcome::Fault(why) => {
+                    served.fault = Some(why);
+                    Verdict::Retry
+                }
+            });
         if let Err(fault) = polled {
             served.fault = Some(ClientFault::Ring(fault));
         }
@@ -214,12 +249,12 @@ impl Clients {
     /// Takes up a client. An error gives its rings back with the reason.
     pub(crate) fn attach(
         &mut self,
-        id: ClientId,
-        consumer: RingConsumer,
-        wakeup: Option<OwnedFd>,
+        newcomer: Newcomer,
         worker: &Wakeup,
         shards: &Shards,
+        rules: &CellRules,
     ) -> Result<(), (RingConsumer, ClientFault)> {
+        let Newcomer { id, consumer, wakeup, who } = newcomer;
         let Some(column) = self.acks.open(shards).filter(|_| self.clients.len() < self.capacity) else {
             return Err((consumer, ClientFault::TooMany));
         };
@@ -232,6 +267,8 @@ impl Clients {
             id,
             consumer,
             wakeup,
+            rights: rules.rights_of(&who),
+            who,
             leaving: None,
             incomplete: false,
             column,
@@ -241,6 +278,13 @@ impl Clients {
             gone: None,
         });
         Ok(())
+    }
+
+    /// The rules are others: what each client may is asked anew.
+    pub(crate) fn judge_again(&mut self, rules: &CellRules) {
+        for client in &mut self.clients {
+            client.rights = rules.rights_of(&client.who);
+        }
     }
 
     /// Lets a client go as soon as its ring is empty.
@@ -272,8 +316,9 @@ impl Clients {
             let served = client.serve(self.budget_slots, executor);
             total += served.submissions;
             self.incomplete |= served.submissions > 0;
-            stats.submissions_refused += served.refused;
-            stats.refused_log_full += served.log_full;
+            if served.refused > 0 {
+                served.tell(stats);
+            }
             if served.postponed {
                 stats.submissions_postponed += 1;
                 waiting.get_or_insert(at);

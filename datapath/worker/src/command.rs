@@ -4,6 +4,7 @@
 //! finds the channel full is kept where it belongs (with the client that it is about) and offered again later.
 
 use crate::clients::ClientFault;
+use crate::namespaces::{Credentials, Namespaces};
 use crate::seals::PeerSeal;
 use crate::status::{Degradation, WorkerStatus};
 use crossbeam_channel::Sender;
@@ -12,6 +13,7 @@ use lattice_port::{PeerSlot, Route};
 use lattice_segment::RingConsumer;
 use lattice_storage::SnapshotDone;
 use rustix::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Names an attached client; chosen by the control thread, never reused while the daemon runs.
 pub type ClientId = u64;
@@ -28,6 +30,13 @@ pub enum Command {
         /// The worker's end of [`client_wakeup`](crate::client_wakeup). Without it a sleeping worker looks at this
         /// client's ring every millisecond.
         wakeup: Option<OwnedFd>,
+        /// Who it is: what it may write.
+        who: Credentials,
+    },
+    /// Takes other rules of namespaces, for all clients, from the next turn on.
+    SetNamespaces {
+        /// The rules: the same table for all workers.
+        namespaces: Arc<Namespaces>,
     },
     /// Lets a client go after what it has submitted so far; ends in [`Event::ClientDetached`]. Unknown ids are ignored.
     DetachClient {

@@ -23,6 +23,7 @@
 //! | `clients`, `submit` | rings served fairly; from a submission to an operation |
 //! | `acks` | how far the writes of clients have got: disk, peers |
 //! | `publisher` | the segment as the engine sees it |
+//! | `namespaces` | which writes of which clients are carried out |
 //! | `snapshots` | snapshots of its shards for storage, a slice a turn |
 //! | `seals` | frames sealed and opened, by peer |
 //! | `handoff` | frames that arrived at the wrong worker |
@@ -44,6 +45,7 @@ mod counters;
 mod handle;
 mod handoff;
 mod idle;
+mod namespaces;
 mod outgoing;
 mod publisher;
 mod seals;
@@ -60,6 +62,7 @@ pub use config::{WorkerConfig, WorkerConfigError};
 pub use handle::{CommandError, SpawnError, WorkerHandle, WorkerPanicked, WorkerParts, spawn};
 pub use handoff::Handoff;
 pub use idle::Idle;
+pub use namespaces::{Credentials, MAX_NAMESPACE_BYTES, MAX_NAMESPACES, Namespaces, Rule, Writers};
 pub use publisher::SegmentPublisher;
 pub use seals::{PeerSeal, SealStatus};
 pub use shards::Engine;

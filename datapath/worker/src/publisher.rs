@@ -8,12 +8,16 @@ use lattice_crdt::Kind;
 use lattice_engine::{KeyPlace, Published, Publisher};
 use lattice_segment::layout::MAX_KEY_BYTES;
 use lattice_segment::{CellId, Writer};
+use std::sync::Arc;
+
+use crate::namespaces::{CellRules, Namespaces};
 
 /// A segment's writer behind the engine's [`Publisher`].
 pub struct SegmentPublisher {
     writer: Writer,
     /// By cell: where the engine keeps its key, as far as is known. Room for all cells from the start.
     places: Vec<KeyPlace>,
+    rules: CellRules,
 }
 
 impl SegmentPublisher {
@@ -21,12 +25,34 @@ impl SegmentPublisher {
     pub fn new(writer: Writer) -> Self {
         let cells = usize::try_from(writer.cells_left() + u64::from(writer.cells_used())).unwrap_or(0);
         // Cells are numbered from 1.
-        Self { writer, places: vec![KeyPlace::UNKNOWN; cells + 1] }
+        Self { writer, places: vec![KeyPlace::UNKNOWN; cells + 1], rules: CellRules::new(cells) }
     }
 
     /// The writer, for what is not a publication: heartbeats, counters, the end of a burst.
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
+    }
+
+    /// The rules of namespaces.
+    #[inline]
+    pub(crate) fn rules(&mut self) -> &mut CellRules {
+        &mut self.rules
+    }
+
+    /// Takes other rules.
+    pub(crate) fn set_namespaces(&mut self, namespaces: Arc<Namespaces>) {
+        self.rules.set(namespaces, &self.writer);
+    }
+
+    /// Goes on counting the keys of namespaces. Returns how many cells were looked at.
+    #[inline]
+    pub(crate) fn count_keys(&mut self, at_most: u32) -> usize {
+        self.rules.count(at_most, &self.writer)
+    }
+
+    /// Whether a key has a cell: it was published before, though it may have been dropped since.
+    pub(crate) fn has_cell(&self, kind: u8, key_hash: u64, key: &[u8]) -> bool {
+        self.writer.has_cell(kind, key_hash, key)
     }
 
     /// Kind and hash of the key of the cell that a client's handle names. `None`: there is no such cell, or it has had
@@ -78,7 +104,12 @@ fn published<E>(result: Result<(), E>) -> Published {
 
 impl Publisher for SegmentPublisher {
     fn open(&mut self, kind: Kind, key_hash: u64, key: &[u8]) -> Option<u32> {
-        self.writer.open_cell(kind as u8, key_hash, key).ok().map(CellId::as_u32)
+        let before = self.writer.cells_used();
+        let cell = self.writer.open_cell(kind as u8, key_hash, key).ok()?.as_u32();
+        if cell > before {
+            self.rules.made(cell, kind as u8, key);
+        }
+        Some(cell)
     }
 
     fn room(&self) -> usize {

@@ -142,6 +142,14 @@ pub struct LoopStats {
     pub submissions_refused: u64,
     /// Those of them that were too early: the log had no room, or its epoch was over.
     pub refused_log_full: u64,
+    /// Those of clients that may not write to the key's namespace.
+    pub denied_access: u64,
+    /// Those of another kind than that of the key's namespace.
+    pub denied_kind: u64,
+    /// Those on keys of no declared namespace, where these are refused.
+    pub denied_undeclared: u64,
+    /// Those that would have made one more key in a namespace that had as many as it may have.
+    pub denied_full: u64,
     /// Times that a client's operation had to wait for a commit.
     pub submissions_postponed: u64,
     /// Clients let go for breaking the rules of their ring.

@@ -11,6 +11,7 @@
 //! | fault | it writes to rings of workers that do not own its keys, or nonsense: it loses its rings |
 
 use crate::clients::ClientFault;
+use crate::namespaces::{Denied, Rights, Room};
 use crate::publisher::SegmentPublisher;
 use crate::shards::Shards;
 use lattice_crdt::Kind;
@@ -82,19 +83,33 @@ impl Executor<'_> {
         }
     }
 
-    /// Carries out one submission.
-    pub(crate) fn execute(&mut self, submission: &Submission<'_>) -> Outcome {
+    /// Carries out one submission of a client with these rights.
+    pub(crate) fn execute(&mut self, submission: &Submission<'_>, rights: Rights) -> Outcome {
         match submission.target {
-            Target::Key(key) => self.apply_to_key(submission, submission.kind, key_hash(key), key),
-            Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation),
+            Target::Key(key) if rights.is_free() => {
+                self.apply_to_key(submission, submission.kind, key_hash(key), key)
+            }
+            Target::Key(key) => self.apply_by_rules(submission, key_hash(key), key, rights),
+            Target::Cell { cell, generation } => self.apply_to_cell(submission, cell, generation, rights),
         }
     }
 
     /// To the key of a cell: by the place where the engine keeps it, if that is still right.
-    fn apply_to_cell(&mut self, submission: &Submission<'_>, cell: u32, generation: u32) -> Outcome {
+    fn apply_to_cell(
+        &mut self,
+        submission: &Submission<'_>,
+        cell: u32,
+        generation: u32,
+        rights: Rights,
+    ) -> Outcome {
         let Some((kind, hash)) = self.publisher.identify(cell, generation) else {
             return of_no_cell(submission);
         };
+        if !self.publisher.rules().permits(rights, cell)
+            && let Err(refused) = self.judge_cell(cell, generation, rights)
+        {
+            return refused;
+        }
         let Some((kind, op)) = operation(submission, kind) else {
             return Outcome::Refused(codes::NOT_SUPPORTED);
         };
@@ -105,6 +120,67 @@ impl Executor<'_> {
         match engine.apply_at(self.now, self.publisher.place(cell), cell, kind, op) {
             Some(result) => outcome(result),
             None => self.apply_to_key_of_cell(submission, cell, generation),
+        }
+    }
+
+    /// Whether a client may write to the key of a cell whose number says no, or is of other rules.
+    #[cold]
+    fn judge_cell(&mut self, cell: u32, generation: u32, rights: Rights) -> Result<(), Outcome> {
+        let mut key_of_cell = [0; MAX_KEY_BYTES];
+        let Some((kind, _, key)) = self.publisher.resolve(cell, generation, &mut key_of_cell) else {
+            return Err(Outcome::Refused(codes::STALE_CELL));
+        };
+        self.publisher.rules().judge_cell(rights, cell, kind, key).map_err(denied)
+    }
+
+    /// To a key, if the rules of its namespace allow it.
+    #[cold]
+    fn apply_by_rules(
+        &mut self,
+        submission: &Submission<'_>,
+        hash: u64,
+        key: &[u8],
+        rights: Rights,
+    ) -> Outcome {
+        let kind = submission.kind;
+        let room = match self.publisher.rules().judge_key(rights, kind, key) {
+            Ok(index) => self.room_for(index, submission, hash, key),
+            Err(why) => Err(why),
+        };
+        match room {
+            Ok(Room::Unknown) => Outcome::Later,
+            Ok(Room::Free) => self.apply_to_key(submission, kind, hash, key),
+            Ok(Room::Reserved(index)) => {
+                let outcome = self.apply_to_key(submission, kind, hash, key);
+                if outcome != Outcome::Applied {
+                    self.publisher.rules().release(index);
+                }
+                outcome
+            }
+            Err(why) => denied(why),
+        }
+    }
+
+    /// Whether the namespace has room for a key, if the submission would make one.
+    fn room_for(
+        &mut self,
+        index: u8,
+        submission: &Submission<'_>,
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Room, Denied> {
+        let kind = submission.kind;
+        if !self.publisher.rules().is_limited(index) || self.publisher.has_cell(kind, hash, key) {
+            return Ok(Room::Free);
+        }
+        let engine = self.shards.look_at(shard_of(hash, self.shard_count));
+        // Without a cell yet: it is of this burst, or the segment has no room for it.
+        let is_known = |kind| engine.is_some_and(|engine| engine.place_of(kind, key) != KeyPlace::UNKNOWN);
+        match operation(submission, kind) {
+            Some((kind, op)) if makes_key(kind, op) && !is_known(kind) => {
+                self.publisher.rules().reserve(index)
+            }
+            _ => Ok(Room::Free),
         }
     }
 
@@ -142,6 +218,20 @@ fn of_no_cell(submission: &Submission<'_>) -> Outcome {
     match submission.op {
         SubmitOp::Mark => Outcome::Marked(Mark::of(submission)),
         _ => Outcome::Refused(codes::STALE_CELL),
+    }
+}
+
+#[cold]
+fn denied(why: Denied) -> Outcome {
+    Outcome::Refused(why.code())
+}
+
+/// Whether an operation makes a key that is not there: what only takes away does not.
+fn makes_key(kind: Kind, op: LocalOp<'_>) -> bool {
+    match op {
+        LocalOp::SetRemove(_) | LocalOp::SetClear | LocalOp::CounterAdd(0) => false,
+        LocalOp::Disable => kind != Kind::FlagEnableWins,
+        _ => true,
     }
 }
 

@@ -283,6 +283,7 @@ impl Worker {
     /// Returns whether anything was published.
     fn commit(&mut self, now: Instant) -> bool {
         let published = self.shards.commit(now, &mut self.publisher);
+        self.publisher.rules().settle();
         let Self { config, clients, shards, wakeup, outgoing, .. } = self;
         clients.complete(shards, config.index, wakeup, &mut |event| outgoing.send(event));
         published

@@ -24,7 +24,9 @@ use lattice_segment::{
     Lookup, Reader, RingConfig, RingProducer, Segment, SegmentConfig, Submission, SubmitOp, Target,
     create_rings, key_hash, shard_of,
 };
-use lattice_worker::{Command, Event, Handoff, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus};
+use lattice_worker::{
+    Command, Credentials, Event, Handoff, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus,
+};
 use tempfile::TempDir;
 
 use crate::input::Input;
@@ -309,7 +311,9 @@ fn attach(id: u64, commands: &Sender<Command>) -> Client {
     let (memory, consumers) = create_rings(WORKERS, config).expect("rings");
     let rings = RingProducer::map(&memory).expect("rings that were just made");
     let consumer = consumers.into_iter().next().expect("the first worker's");
-    commands.try_send(Command::AttachClient { id, consumer, wakeup: None }).expect("room");
+    commands
+        .try_send(Command::AttachClient { id, consumer, wakeup: None, who: Credentials::default() })
+        .expect("room");
     Client { id, rings, memory: File::from(memory) }
 }
 

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use lattice_control::config::{
-    Config, ConfigErrors, Idle, LoadError, MAX_PEERS, PortChoice, StorageMode, SyncChoice,
+    Config, ConfigErrors, Idle, KeyKind, Keys, LoadError, MAX_PEERS, Namespace, PortChoice, Process,
+    StorageMode, SyncChoice, Undeclared, Wins, WriteList,
 };
 use lattice_crdt::ActorId;
 use lattice_engine::{Engine, EngineConfig, EngineLimits, EngineTimers, Instant, MemoryLog, Storage};
@@ -147,6 +148,41 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// What the daemon may, and what it lets others do.
+fn rules_written(process: &Process, keys: &Keys, namespaces: &[Namespace]) -> String {
+    let mut out = format!("[process]\nseccomp = {}\n", process.seccomp);
+    for (key, name) in [("user", &process.user), ("group", &process.group)] {
+        name.iter().for_each(|name| out.push_str(&format!("{key} = {}\n", quoted(name))));
+    }
+    let undeclared = match keys.undeclared {
+        Undeclared::Default => "default",
+        Undeclared::Refuse => "refuse",
+    };
+    out.push_str(&format!("[keys]\nundeclared = {undeclared:?}\n"));
+    for Namespace { name, kind, wins, max_keys, write } in namespaces {
+        out.push_str(&format!("[[namespaces]]\nname = {}\n", quoted(name)));
+        let kind = kind.map(|kind| match kind {
+            KeyKind::Counter => "counter",
+            KeyKind::Flag => "flag",
+            KeyKind::Register => "register",
+            KeyKind::Set => "set",
+        });
+        let wins = wins.map(|wins| match wins {
+            Wins::Enable => "enable",
+            Wins::Disable => "disable",
+        });
+        for (key, word) in [("kind", kind), ("wins", wins)] {
+            word.iter().for_each(|word| out.push_str(&format!("{key} = {word:?}\n")));
+        }
+        max_keys.iter().for_each(|max_keys| out.push_str(&format!("max_keys = {max_keys}\n")));
+        if let Some(WriteList(principals)) = write {
+            let names: Vec<_> = principals.iter().map(|principal| quoted(&principal.to_string())).collect();
+            out.push_str(&format!("write = [{}]\n", names.join(", ")));
+        }
+    }
+    out
+}
+
 /// A configuration as a file with every key.
 fn written(config: &Config) -> String {
     let Config {
@@ -156,8 +192,11 @@ fn written(config: &Config) -> String {
         workers,
         paths,
         storage,
+        process,
         log,
         metrics,
+        keys,
+        namespaces,
         limits,
         timers,
         security,
@@ -214,6 +253,7 @@ fn written(config: &Config) -> String {
         let directory = quoted(security.directory.to_str().expect("a path out of a text"));
         out.push_str(&format!("[security]\ndirectory = {directory}\n"));
     }
+    out.push_str(&rules_written(process, keys, namespaces));
     out.push_str(&format!("[log]\nfilter = {}\n", quoted(&log.filter)));
     if let Some(listen) = metrics.listen {
         out.push_str(&format!("[metrics]\nlisten = \"{listen}\"\n"));

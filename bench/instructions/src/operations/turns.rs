@@ -10,7 +10,7 @@ use lattice_port::memory::full_mesh;
 use lattice_segment::{
     CellRef, Lookup, Reader, RingConfig, RingProducer, Submission, SubmitOp, Target, create_rings, layout,
 };
-use lattice_worker::{Command, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts};
+use lattice_worker::{Command, Credentials, Event, Handoff, Idle, Turn, Worker, WorkerConfig, WorkerParts};
 
 use super::segment::{self, World};
 use super::{BURST, Operation, key};
@@ -152,7 +152,12 @@ fn turns(load: Load) -> anyhow::Result<Box<dyn Operation>> {
         create_rings(1, RingConfig { submission_slots: 1024, completion_slots: 32 })?;
     let ring = RingProducer::map(&rings)?.pop().context("no rings")?;
     let consumer = consumers.pop().context("no rings")?;
-    a.commands.try_send(Command::AttachClient { id: 1, consumer, wakeup: None })?;
+    a.commands.try_send(Command::AttachClient {
+        id: 1,
+        consumer,
+        wakeup: None,
+        who: Credentials::default(),
+    })?;
     let mut turns = Turns {
         a,
         b,

@@ -76,6 +76,14 @@ pub mod codes {
     pub const LOG_FULL: u16 = 8;
     /// The key belongs to another worker.
     pub const WRONG_WORKER: u16 = 9;
+    /// The client is not among those who may write to the key's namespace.
+    pub const ACCESS_DENIED: u16 = 10;
+    /// The key's namespace is declared for another kind.
+    pub const OTHER_KIND_DECLARED: u16 = 11;
+    /// The key's namespace is not declared, and others are refused.
+    pub const UNDECLARED: u16 = 12;
+    /// The key's namespace has as many keys as it may have.
+    pub const NAMESPACE_FULL: u16 = 13;
 }
 
 /// What a submission asks for.

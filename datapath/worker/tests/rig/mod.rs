@@ -19,11 +19,12 @@ use lattice_segment::{
     Target, Ticket, create_rings, key_hash, shard_of,
 };
 use lattice_worker::{
-    Command, Engine, Event, Handoff, Idle, PeerSeal, Turn, Worker, WorkerConfig, WorkerParts, WorkerStatus,
-    client_wakeup,
+    Command, Credentials, Engine, Event, Handoff, Idle, Namespaces, PeerSeal, Turn, Worker, WorkerConfig,
+    WorkerParts, WorkerStatus, client_wakeup,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 pub const UDP_PORT_BASE: u16 = 7400;
@@ -237,6 +238,17 @@ impl Client {
 
 /// A client's rings, and the commands that attach them, in worker order.
 pub fn client(id: u64, workers: u16, shards: u16, slots: u32) -> (Client, Vec<Command>, Vec<OwnedFd>) {
+    client_of(id, workers, shards, slots, &Credentials::default())
+}
+
+/// As [`client`], of somebody.
+pub fn client_of(
+    id: u64,
+    workers: u16,
+    shards: u16,
+    slots: u32,
+    who: &Credentials,
+) -> (Client, Vec<Command>, Vec<OwnedFd>) {
     let config = RingConfig { submission_slots: slots, completion_slots: 64 };
     let (memory, consumers) = create_rings(workers, config).unwrap();
     let rings = RingProducer::map(&memory).unwrap();
@@ -246,7 +258,7 @@ pub fn client(id: u64, workers: u16, shards: u16, slots: u32) -> (Client, Vec<Co
         .map(|consumer| {
             let (worker_end, client_end) = client_wakeup().unwrap();
             knockers.push(client_end);
-            Command::AttachClient { id, consumer, wakeup: Some(worker_end) }
+            Command::AttachClient { id, consumer, wakeup: Some(worker_end), who: who.clone() }
         })
         .collect();
     let last = vec![Ticket(0); rings.len()];
@@ -279,13 +291,27 @@ impl Node {
 
     /// Attaches a client; it is served from the next turn on.
     pub fn attach(&mut self, slots: u32) -> Client {
+        self.attach_as(slots, &Credentials::default())
+    }
+
+    /// Attaches a client of somebody.
+    pub fn attach_as(&mut self, slots: u32, who: &Credentials) -> Client {
         let id = self.next_client;
         self.next_client += 1;
-        let (client, commands, _) = client(id, self.workers.len() as u16, self.shards, slots);
+        let (client, commands, _) = client_of(id, self.workers.len() as u16, self.shards, slots, who);
         for (sender, command) in self.commands.iter().zip(commands) {
             sender.try_send(command).unwrap();
         }
         client
+    }
+
+    /// Gives all workers other rules of namespaces.
+    pub fn set_namespaces(&self, namespaces: Namespaces) -> Arc<Namespaces> {
+        let namespaces = Arc::new(namespaces);
+        for sender in &self.commands {
+            sender.try_send(Command::SetNamespaces { namespaces: Arc::clone(&namespaces) }).unwrap();
+        }
+        namespaces
     }
 
     /// A published word as readers see it; `None`: not there.
