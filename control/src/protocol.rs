@@ -265,6 +265,15 @@ pub struct Shard {
     pub vector_digest: String,
     /// Publications for which the segment had no room.
     pub unpublished: u64,
+    /// Nodes and epochs of nodes in the version vector, over or not.
+    #[serde(default)]
+    pub actors: u64,
+    /// Those of them that are over, and wait to be folded.
+    #[serde(default)]
+    pub epochs_dead: u64,
+    /// Epochs that are over, and are folded into one slot of their node.
+    #[serde(default)]
+    pub epochs_folded: u64,
 }
 
 /// One peer, over all shards.
@@ -294,6 +303,9 @@ pub struct Peer {
     /// Empty keys, about, that can't be dropped because of it, summed over shards.
     #[serde(default)]
     pub holds_back_keys: u64,
+    /// Epochs that are over are not folded because of it, in some shard: it is away, or has not agreed yet.
+    #[serde(default)]
+    pub holds_back_folding: bool,
     /// Ethernet address of the next hop (AF_XDP only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next_hop: Option<String>,

@@ -39,6 +39,15 @@ impl CounterEntry {
             decrements: self.decrements.max(other.decrements),
         }
     }
+
+    /// What two actors did together; saturates.
+    #[must_use]
+    pub fn sum(self, other: Self) -> Self {
+        Self {
+            increments: self.increments.saturating_add(other.increments),
+            decrements: self.decrements.saturating_add(other.decrements),
+        }
+    }
 }
 
 /// A [`CounterEntry`] whose sums fit 64 bits, as nearly all do: half the memory for whoever keeps many of them.
@@ -98,6 +107,13 @@ impl WideSum {
         let (low, carry) = self.low.overflowing_add(term);
         self.low = low;
         self.high = self.high.wrapping_add(u64::from(carry));
+    }
+
+    /// Takes back a term that was added.
+    fn sub(&mut self, term: u128) {
+        let (low, borrow) = self.low.overflowing_sub(term);
+        self.low = low;
+        self.high = self.high.wrapping_sub(u64::from(borrow));
     }
 
     /// `self - other`, for `self >= other`; `None` when it does not fit.
@@ -176,6 +192,17 @@ impl Counter {
         Some((old, new))
     }
 
+    /// Takes an actor's entry out, for whoever puts what it says into another one; zero if there is none.
+    pub fn take_entry(&mut self, actor: ActorId) -> CounterEntry {
+        let Ok(at) = self.entries.binary_search_by_key(&actor, |(own, _)| *own) else {
+            return CounterEntry::default();
+        };
+        let (_, entry) = self.entries.remove(at);
+        self.increments.sub(entry.increments);
+        self.decrements.sub(entry.decrements);
+        entry
+    }
+
     /// What `actor` did; zero if nothing.
     pub fn entry(&self, actor: ActorId) -> CounterEntry {
         let found = self.entries.binary_search_by_key(&actor, |(own, _)| *own);
@@ -224,6 +251,24 @@ mod tests {
         let mut counter = Counter::new();
         assert_eq!(counter.add(actor(1), 0), CounterEntry::default());
         assert_eq!(counter.entries().count(), 0);
+    }
+
+    #[test]
+    fn an_entry_that_is_taken_out_leaves_what_the_others_did() {
+        let mut counter = Counter::new();
+        let huge = CounterEntry { increments: u128::MAX, decrements: 7 };
+        counter.merge_entry(actor(1), huge);
+        counter.add(actor(2), 5);
+        assert_eq!((counter.take_entry(actor(1)), counter.value()), (huge, 5));
+        assert_eq!((counter.take_entry(actor(1)), counter.value()), (CounterEntry::default(), 5));
+        counter.merge_entry(actor(3), huge.sum(CounterEntry { increments: 1, decrements: 1 }));
+        assert_eq!(counter.entry(actor(3)), CounterEntry { increments: u128::MAX, decrements: 8 });
+        assert_eq!(counter, {
+            let mut same = Counter::new();
+            same.merge_entry(actor(3), CounterEntry { increments: u128::MAX, decrements: 8 });
+            same.add(actor(2), 5);
+            same
+        });
     }
 
     #[test]

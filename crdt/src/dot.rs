@@ -9,6 +9,7 @@
 //!            ┌─────────┬──────────────────────────┐     the generation says how often the cluster has forgotten the node:
 //!            │ gen. u8 │  40 random bits          │     epochs of a generation before that are over for good
 //!            └─────────┴──────────────────────────┘
+//!   the last generation is no epoch's: its "actors" name what a node's dead epochs did to a counter, folded into one entry
 //!   Dot = (ActorId, seq)      seq = 1, 2, 3 ... in one shard; a dot names one operation for ever
 //! ```
 //!
@@ -20,6 +21,8 @@ use std::fmt;
 const EPOCH_BITS: u32 = 48;
 const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
 const GENERATION_SHIFT: u32 = 40;
+/// The generation of fold slots.
+const SLOT_GENERATION: u8 = u8::MAX;
 
 /// One incarnation of one node: who an operation is by.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -50,6 +53,16 @@ impl ActorId {
     pub const fn of_generation(node: u16, generation: u8, random: u64) -> Self {
         let random = random & ((1 << GENERATION_SHIFT) - 1);
         Self::new(node, (generation as u64) << GENERATION_SHIFT | random)
+    }
+
+    /// The name under which counters keep what the epochs of a node did that were folded by its folds 1 to `number`.
+    pub const fn fold_slot(node: u16, number: u16) -> Self {
+        Self::of_generation(node, SLOT_GENERATION, number as u64)
+    }
+
+    /// The number of the last fold that this name stands for; `None` if it is an epoch's.
+    pub const fn fold_number(self) -> Option<u16> {
+        if self.generation() == SLOT_GENERATION { Some(self.0 as u16) } else { None }
     }
 
     /// The incarnation: 48 bits.
@@ -110,6 +123,14 @@ mod tests {
         assert_eq!((actor.node(), actor.generation(), actor.epoch()), (7, 3, 0x03FF_FFFF_FFFF));
         assert_eq!(ActorId::new(7, 9).generation(), 0);
         assert!(ActorId::of_generation(7, 2, u64::MAX) < ActorId::of_generation(7, 3, 1));
+    }
+
+    #[test]
+    fn a_fold_slot_is_no_epoch_and_comes_after_all_of_them() {
+        let slot = ActorId::fold_slot(7, 3);
+        assert_eq!((slot.node(), slot.fold_number()), (7, Some(3)));
+        assert_eq!(ActorId::of_generation(7, 254, u64::MAX).fold_number(), None);
+        assert!(ActorId::of_generation(7, 254, u64::MAX) < slot && slot < ActorId::fold_slot(7, 4));
     }
 
     #[test]

@@ -7,7 +7,10 @@
 //! ```
 //!
 //! One vector per shard is at once the causal context of every add-wins type in it and the record of what has been
-//! received. A seq is covered only when the whole effect of its operation is in the state; `contiguous` moves from n to
+//! received. An actor of whom no more will come, agreed by all, can be *settled*: it counts no more as one of the vector's
+//! actors, keeps the number of its last operation, and every operation of it counts as received.
+//!
+//! A seq is covered only when the whole effect of its operation is in the state; `contiguous` moves from n to
 //! n+1 only, never over a gap.
 //!
 //! What can go wrong: gaps. Loss and reordering make ranges, a hostile sender would make endless ones, so [`cover`]
@@ -151,17 +154,24 @@ impl std::error::Error for VectorError {}
 pub struct VersionVector {
     limits: VectorLimits,
     clocks: Vec<(ActorId, Clock)>,
+    /// Ascending, and none of them in `clocks`. Each covers 1 to its last.
+    settled: Vec<(ActorId, Clock)>,
 }
 
 impl VersionVector {
     /// The empty vector.
     pub fn new(limits: VectorLimits) -> Self {
-        Self { limits, clocks: Vec::new() }
+        Self { limits, clocks: Vec::new(), settled: Vec::new() }
     }
 
     /// Whether `dot` is covered.
     pub fn contains(&self, dot: Dot) -> bool {
-        dot.seq == 0 || self.clock(dot.actor).is_some_and(|clock| clock.contains(dot.seq))
+        let open = self.find(dot.actor).ok().and_then(|at| self.clocks.get(at));
+        dot.seq == 0
+            || match open {
+                Some((_, clock)) => clock.contains(dot.seq),
+                None => self.is_settled(dot.actor),
+            }
     }
 
     /// The contiguous part of `actor`; 0 when it is unknown.
@@ -171,8 +181,37 @@ impl VersionVector {
 
     /// What is covered of `actor`.
     pub fn clock(&self, actor: ActorId) -> Option<&Clock> {
-        let at = self.find(actor).ok()?;
-        self.clocks.get(at).map(|(_, clock)| clock)
+        let open = self.find(actor).ok().and_then(|at| self.clocks.get(at));
+        let found = open.or_else(|| self.settled.get(self.find_settled(actor).ok()?));
+        found.map(|(_, clock)| clock)
+    }
+
+    /// Settles an actor whose last operation, for all who count, was `last`: everything of it counts as received, and it is
+    /// none of the vector's actors any more. What was known of it beyond `last` is given up.
+    pub fn settle(&mut self, actor: ActorId, last: u64) {
+        if let Ok(at) = self.find(actor) {
+            self.clocks.remove(at);
+        }
+        if let Err(at) = self.find_settled(actor) {
+            self.settled.insert(at, (actor, Clock { contiguous: last, ranges: Vec::new() }));
+        }
+    }
+
+    /// Whether an actor is settled.
+    pub fn is_settled(&self, actor: ActorId) -> bool {
+        !self.settled.is_empty() && self.find_settled(actor).is_ok()
+    }
+
+    /// The settled actors, each with its last operation, ascending.
+    pub fn settled(&self) -> impl Iterator<Item = (ActorId, u64)> {
+        self.settled.iter().map(|(actor, clock)| (*actor, clock.contiguous))
+    }
+
+    /// Forgets what is covered of an actor that is not settled.
+    pub fn remove(&mut self, actor: ActorId) {
+        if let Ok(at) = self.find(actor) {
+            self.clocks.remove(at);
+        }
     }
 
     /// Where an actor's clock is: for runs of operations of one actor, to find it once. It stays good until an actor is
@@ -205,7 +244,7 @@ impl VersionVector {
     /// Those of [`cover`](Self::cover).
     pub fn check(&self, dot: Dot) -> Result<bool, VectorError> {
         match self.clock(dot.actor) {
-            _ if dot.seq == 0 => Ok(false),
+            _ if dot.seq == 0 || self.is_settled(dot.actor) => Ok(false),
             Some(clock) if clock.contains(dot.seq) => Ok(false),
             Some(clock) if clock.opens_range(dot.seq) => self.room_for_range(clock.ranges.len()),
             Some(_) => Ok(true),
@@ -232,9 +271,9 @@ impl VersionVector {
     }
 
     /// Covers an interval. Not limited: for what another vector, itself limited, says. An empty interval changes
-    /// nothing.
+    /// nothing, and of a settled actor everything is covered.
     pub fn cover_range(&mut self, actor: ActorId, range: SeqRange) {
-        if range.first > range.last || range.last == 0 {
+        if range.first > range.last || range.last == 0 || self.is_settled(actor) {
             return;
         }
         let at = match self.find(actor) {
@@ -247,7 +286,13 @@ impl VersionVector {
         self.clocks[at].1.join_range(range);
     }
 
-    /// Covers all that `other` covers. Not limited, for the same reason.
+    /// Covers all that `other` covers, and settles whom it has settled. Not limited, for the same reason.
+    pub fn absorb(&mut self, other: &Self) {
+        other.settled().for_each(|(actor, last)| self.settle(actor, last));
+        self.join(other);
+    }
+
+    /// Covers all that `other` covers, of a settled actor what came of it. Not limited, for the same reason.
     pub fn join(&mut self, other: &Self) {
         for (actor, clock) in other.iter() {
             self.cover_range(actor, SeqRange { first: 1, last: clock.contiguous });
@@ -257,19 +302,32 @@ impl VersionVector {
         }
     }
 
-    /// All actors with their clocks, ascending by actor.
+    /// All actors with their clocks, settled or not, ascending by actor.
     pub fn iter(&self) -> impl Iterator<Item = (ActorId, &Clock)> {
+        let (mut open, mut settled) = (self.clocks.iter().peekable(), self.settled.iter().peekable());
+        std::iter::from_fn(move || {
+            let is_open = match (open.peek(), settled.peek()) {
+                (Some((open, _)), Some((settled, _))) => open < settled,
+                (open, _) => open.is_some(),
+            };
+            let next = if is_open { open.next() } else { settled.next() };
+            next.map(|(actor, clock)| (*actor, clock))
+        })
+    }
+
+    /// The actors that are not settled, with their clocks, ascending by actor.
+    pub fn open(&self) -> impl Iterator<Item = (ActorId, &Clock)> {
         self.clocks.iter().map(|(actor, clock)| (*actor, clock))
     }
 
-    /// How many actors are known.
+    /// How many actors are known that are not settled: those that the limit is for.
     pub fn len(&self) -> usize {
         self.clocks.len()
     }
 
     /// Whether nothing is covered.
     pub fn is_empty(&self) -> bool {
-        self.clocks.is_empty()
+        self.clocks.is_empty() && self.settled.is_empty()
     }
 
     /// The limits that it was made with.
@@ -279,6 +337,10 @@ impl VersionVector {
 
     fn room_for_range(&self, ranges: usize) -> Result<bool, VectorError> {
         if ranges < self.limits.max_ranges_per_actor { Ok(true) } else { Err(VectorError::TooManyRanges) }
+    }
+
+    fn find_settled(&self, actor: ActorId) -> Result<usize, usize> {
+        self.settled.binary_search_by_key(&actor, |(own, _)| *own)
     }
 
     fn find(&self, actor: ActorId) -> Result<usize, usize> {
@@ -292,7 +354,7 @@ impl VersionVector {
 
 impl PartialEq for VersionVector {
     fn eq(&self, other: &Self) -> bool {
-        self.clocks == other.clocks
+        self.clocks == other.clocks && self.settled == other.settled
     }
 }
 

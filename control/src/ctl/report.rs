@@ -173,6 +173,14 @@ fn screen(status: &Status) -> String {
             shard.vector_digest
         );
     }
+    for shard in &status.shards {
+        let live = shard.actors.saturating_sub(shard.epochs_dead);
+        let _ = writeln!(
+            text,
+            "epochs  shard {}: {live} live, {} over, {} folded",
+            shard.shard, shard.epochs_dead, shard.epochs_folded
+        );
+    }
     kept(&mut text, status);
     syncs(&mut text, status);
     namespaces(&mut text, status);

@@ -91,6 +91,9 @@ pub(super) fn shards(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Shard> {
             state_digest: format!("{:016x}", shard.state_digest),
             vector_digest: format!("{:016x}", shard.vector_digest),
             unpublished: shard.unpublished,
+            actors: shard.actors,
+            epochs_dead: shard.stats.epochs_dead,
+            epochs_folded: shard.stats.epochs_folded,
         })
         .collect();
     shards.sort_by_key(|shard| shard.shard);
@@ -177,6 +180,7 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         forgotten: lanes.peek().is_some(),
         silent_ms: None,
         holds_back_keys: 0,
+        holds_back_folding: false,
         next_hop: daemon.routes.text(slot),
         member: None,
     };
@@ -185,6 +189,7 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         joined.converged &= lane.converged;
         joined.acked_lag_seqs = joined.acked_lag_seqs.saturating_add(lane.unacknowledged_seqs);
         joined.forgotten &= lane.forgotten;
+        joined.holds_back_folding |= lane.holds_folding;
         joined.holds_back_keys = joined.holds_back_keys.saturating_add(lane.holds_back);
         joined.silent_ms = joined.silent_ms.max(lane.silent_ns.map(|ns| ns / 1_000_000));
         joined.rtt_us = joined.rtt_us.max(lane.smoothed_rtt_ns / 1000);
@@ -243,11 +248,19 @@ fn epochs(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<Stri
         }
         if shard.actors * 5 >= shard.max_actors * 4 {
             reasons.push(format!(
-                "shard {}: {} of {} actors are used up, and each start in another boot takes one more; what new epochs write \
-                 beyond them stays on its host: raise limits.max_actors (256 at most), or plan for a new cluster",
-                shard.shard, shard.actors, shard.max_actors
+                "shard {}: {} of {} actors are used up, {} of them epochs that are over: they are folded when all members are up \
+                 and agree, and until then each start in another boot takes one more; what new epochs write beyond them stays \
+                 on its host: bring members back that are away, or `latticectl forget` them, or raise limits.max_actors (256 at \
+                 most)",
+                shard.shard, shard.actors, shard.max_actors, shard.stats.epochs_dead
             ));
         }
+    }
+    for peer in peers.iter().filter(|peer| !peer.up && peer.holds_back_folding) {
+        reasons.push(format!(
+            "peer {} is away and holds back the folding of epochs that are over: bring it back, or `latticectl forget {}`",
+            peer.node, peer.node
+        ));
     }
     for peer in peers.iter().filter(|peer| !peer.up && peer.holds_back_keys > 0) {
         let since_start = || "since the start".to_owned();

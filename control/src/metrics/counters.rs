@@ -239,8 +239,26 @@ pub const FAMILIES: &[CounterFamily] = &[
     one(
         "latticed_vector_actors",
         Kind::Gauge,
-        "Nodes and epochs of nodes in the version vectors, summed over shards.",
+        "Nodes and epochs of nodes in the version vectors, summed over shards; without those that are folded.",
         &[source("actors", &[])],
+    ),
+    one(
+        "latticed_epochs_dead",
+        Kind::Gauge,
+        "Epochs of nodes that are over and not folded yet, summed over shards.",
+        &[source("epochs_dead", &[])],
+    ),
+    one(
+        "latticed_epochs_folded",
+        Kind::Gauge,
+        "Epochs of nodes that are over and folded, summed over shards.",
+        &[source("epochs_folded", &[])],
+    ),
+    one(
+        "latticed_folds_total",
+        Kind::Counter,
+        "Decisions to fold epochs that are over.",
+        &[source("folds", &[])],
     ),
     one(
         "latticed_gaps_closed_total",

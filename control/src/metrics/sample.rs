@@ -167,6 +167,7 @@ mod tests {
             smoothed_rtt_ns: 0,
             silent_ns: None,
             holds_back: 0,
+            holds_folding: false,
             forgotten: false,
         }
     }

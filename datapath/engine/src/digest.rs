@@ -58,9 +58,14 @@ pub(crate) fn element_atom(key_hash: u64, kind: Kind, element: &[u8], dot: Dot) 
     mix(mix(base, dot.actor.as_u64()), dot.seq)
 }
 
-/// The digest of a version vector, ranges included.
+/// The digest of a version vector, ranges included; without settled actors, of whom `fold.rs` keeps one.
 pub(crate) fn vector_digest(vector: &VersionVector) -> u64 {
-    clocks_digest(vector.iter())
+    clocks_digest(vector.open())
+}
+
+/// The atom of a folded epoch.
+pub(crate) fn fold_atom(actor: ActorId, last: u64, number: u16) -> u64 {
+    mix(mix(actor.as_u64(), last), u64::from(number))
 }
 
 /// The digest of some clocks of a version vector, ranges included.

@@ -10,7 +10,8 @@
 use crate::actors::{Actors, Who};
 use crate::tally::Tally;
 use lattice_crdt::{
-    ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Kind, Register, VersionVector, Wins,
+    ActorId, AwSet, Counter, CounterEntry, Dot, DotStore, Flag, Kind, NarrowEntry, Register, VersionVector,
+    Wins,
 };
 use lattice_wire::Op;
 
@@ -312,6 +313,38 @@ impl KeyEntry {
         }
     }
 
+    /// Forgets the touches of actors that are gone; not of a tally.
+    pub(crate) fn forget_touches(&mut self, is_gone: &dyn Fn(ActorId) -> bool) {
+        if let Some(touches) = self.value.touches_mut() {
+            touches.0.retain(|touch| !is_gone(touch.actor));
+        }
+    }
+
+    /// Gives a counter these entries, whose actors are `whos`, and forgets the touches of actors that are gone. It is a tally
+    /// again if that has room.
+    pub(crate) fn set_counter(
+        &mut self,
+        actors: &Actors,
+        whos: &[Who],
+        entries: &[(ActorId, CounterEntry)],
+        is_gone: &dyn Fn(ActorId) -> bool,
+    ) {
+        let touches: Vec<Dot> = self.touches(actors).filter(|touch| !is_gone(touch.actor)).collect();
+        let mut tally = Tally::default();
+        let joined = whos.iter().zip(entries).all(|(who, (_, entry))| {
+            NarrowEntry::new(*entry).is_some_and(|narrow| tally.join(*who, 0, narrow).is_some())
+        });
+        let touched = touches.iter().all(|touch| tally.touch(actors.known(touch.actor), touch.seq));
+        if joined && touched {
+            self.value = Value::Tally(tally);
+            return;
+        }
+        let mut counter = Touched { value: Counter::new(), touches: Touches::default() };
+        entries.iter().for_each(|(actor, entry)| _ = counter.value.merge_entry(*actor, *entry));
+        touches.into_iter().for_each(|touch| counter.touches.note(touch));
+        self.value = Value::Counter(Box::new(counter));
+    }
+
     /// The last operation of each actor that touched it.
     pub(crate) fn touches<'a>(&'a self, actors: &'a Actors) -> impl Iterator<Item = Dot> {
         let tally = match &self.value {
@@ -319,6 +352,12 @@ impl KeyEntry {
             _ => None,
         };
         tally.into_iter().flatten().chain(self.value.boxed_touches().iter().copied())
+    }
+
+    /// The touch of the first actor after `after`, or of the first of all: a cursor that stays good while the key changes.
+    pub(crate) fn next_touch(&self, actors: &Actors, after: Option<ActorId>) -> Option<Dot> {
+        let later = self.touches(actors).filter(|touch| after.is_none_or(|after| touch.actor > after));
+        later.min_by_key(|touch| touch.actor)
     }
 
     /// Whether a peer with this *contiguous* knowledge may miss something of the key. Ranges must not count: an older

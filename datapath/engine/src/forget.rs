@@ -115,7 +115,7 @@ fn join(nodes: &mut BTreeMap<u16, u8>, node: u16, generation: u8) -> bool {
 impl<L: LogStore> Engine<L> {
     /// Takes a node out of the members, with all epochs that it had so far: nothing of them is taken any more, it no longer
     /// holds back the dropping of keys, and what nobody has of its operations is given up when all members have been
-    /// asked. False if it is no peer, or none any more, or was forgotten 255 times. What is known of it stays. Should it come
+    /// asked. False if it is no peer, or none any more, or was forgotten 254 times. What is known of it stays. Should it come
     /// back, it is told to begin anew.
     pub fn forget(&mut self, node: u16) -> bool {
         let Some(lane) = self.lanes.iter().find(|lane| lane.node == node && !lane.forgotten) else {
@@ -124,7 +124,11 @@ impl<L: LogStore> Engine<L> {
         let known = self.vector.iter().map(|(actor, _)| actor).chain(lane.peer_actor);
         let newest = known.filter(|actor| actor.node() == node).map(ActorId::generation).max();
         let newest = newest.unwrap_or(0).max(self.forgotten.generation(node));
-        newest.checked_add(1).is_some_and(|generation| self.learn_forgotten([(node, generation)]))
+        // The last generation is that of fold slots.
+        newest
+            .checked_add(1)
+            .filter(|next| *next < u8::MAX)
+            .is_some_and(|generation| self.learn_forgotten([(node, generation)]))
     }
 
     /// All nodes that were forgotten, each with the least generation that its epochs must have now.
@@ -196,6 +200,10 @@ impl<L: LogStore> Engine<L> {
         frame: &Frame<'_>,
     ) -> Result<(), DropReason> {
         let header = &frame.header;
+        if header.actor.fold_number().is_some() {
+            return Err(DropReason::Unexpected);
+        }
+        self.check_folded(now_ns, slot, frame)?;
         if header.actor.generation() > self.forgotten.generation(header.node) {
             // It was forgotten while this engine was away.
             self.learn_forgotten([(header.node, header.actor.generation())]);
@@ -333,8 +341,7 @@ impl<L: LogStore> Engine<L> {
 
     /// Nobody has these operations, and nobody will: they count as seen.
     fn close_gaps(&mut self) {
-        self.forgotten.closed = self.sealed_gaps().collect();
-        self.stats.gaps_closed = self.stats.gaps_closed.saturating_add(self.missing_of_forgotten());
+        self.note_closed(self.sealed_gaps().collect());
         for &(actor, gap) in &self.forgotten.closed {
             self.vector.cover_range(actor, gap);
         }
@@ -343,10 +350,20 @@ impl<L: LogStore> Engine<L> {
         self.wake();
     }
 
+    /// Remembers which gaps are closed now, for whoever looks on.
+    pub(crate) fn note_closed(&mut self, closed: Vec<(ActorId, SeqRange)>) {
+        if !closed.is_empty() {
+            let operations =
+                closed.iter().fold(0u64, |sum, (_, gap)| sum.saturating_add(gap.last - gap.first + 1));
+            self.stats.gaps_closed = self.stats.gaps_closed.saturating_add(operations);
+            self.forgotten.closed = closed;
+        }
+    }
+
     /// What is known of sealed epochs.
     fn sealed_clocks(&self) -> impl Iterator<Item = (ActorId, &Clock)> {
         // Without forgotten nodes, there is nothing to look for.
-        let clocks = (!self.forgotten.nodes.is_empty()).then(|| self.vector.iter());
+        let clocks = (!self.forgotten.nodes.is_empty()).then(|| self.vector.open());
         clocks.into_iter().flatten().filter(|(actor, _)| self.forgotten.seals(*actor))
     }
 

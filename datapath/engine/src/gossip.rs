@@ -14,7 +14,12 @@ use crate::stability::contiguous_parts;
 use crate::stats::DropReason;
 use crate::walk::known;
 use lattice_crdt::{ActorId, Dot, SeqRange};
-use lattice_wire::{Frame, FrameType, FrameWriter, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart};
+use lattice_wire::{
+    Frame, FrameType, FrameWriter, Header, Heartbeat, MAX_VECTOR_ENTRIES_PER_PART, VectorPart,
+};
+
+/// What the count of a hello says to a host whose epoch is over.
+const EPOCH_IS_OVER: u32 = 2;
 
 impl<L: LogStore> Engine<L> {
     /// Writes a hello that echoes the session `echo`; its count is 1 if that session is adopted here, so that only a
@@ -30,11 +35,16 @@ impl<L: LogStore> Engine<L> {
         let mut header = self.header(FrameType::Hello, slot);
         header.dst_session = echo;
         header.lo = u64::from(self.forgotten.generation(self.lanes[slot].node));
-        header.count = u32::from(self.lanes[slot].session_id() == echo && echo != 0);
+        let lane = &self.lanes[slot];
+        header.count = match echo {
+            0 => 0,
+            echo if lane.over_echo == Some(echo) => EPOCH_IS_OVER,
+            echo => u32::from(lane.session_id() == echo),
+        };
         let mut writer = FrameWriter::new(buffer, header)?;
         // All that is known of the peer's present epoch comes first: it must hear of operations beyond a gap as well.
         let peer = self.lanes[slot].peer_actor;
-        let clock = self.vector.iter().find(|(actor, _)| Some(*actor) == peer);
+        let clock = peer.and_then(|actor| Some((actor, self.vector.clock(actor)?)));
         // The highest before all, should there be more gaps than a frame has room for.
         let highest = clock.and_then(|(actor, clock)| Some((actor, *clock.ranges().last()?)));
         let of_peer = highest.into_iter().chain(clock.into_iter().flat_map(known));
@@ -53,6 +63,9 @@ impl<L: LogStore> Engine<L> {
         }
         if header.dst_session == self.config.session {
             self.on_demand(header.lo)?;
+            if header.count == EPOCH_IS_OVER {
+                return self.on_epoch_over();
+            }
         }
         let lane = &mut self.lanes[slot];
         lane.peer_actor = Some(header.actor);
@@ -72,6 +85,7 @@ impl<L: LogStore> Engine<L> {
             self.lanes[slot].adopt(session, acked.unwrap_or(0), now_ns);
             self.abandon_syncs_with(slot);
             self.forgotten.session_began();
+            self.folds.session_began();
             self.met_anybody = true;
             let tells = self.forgotten().next().is_some();
             self.lanes[slot].ask_forgotten = tells;
@@ -93,7 +107,8 @@ impl<L: LogStore> Engine<L> {
             wall_ns: now.wall_ns,
             last_seq: self.log.last_seq(),
         };
-        let mut writer = FrameWriter::new(buffer, self.header(FrameType::Heartbeat, slot))?;
+        let header = Header { lo: self.folds.digest, ..self.header(FrameType::Heartbeat, slot) };
+        let mut writer = FrameWriter::new(buffer, header)?;
         let pushed = heartbeat.encode(&mut writer);
         self.lanes[slot].heartbeat_due_ns = next_beat_ns(now.monotonic_ns, self.config.timers.heartbeat_ns);
         pushed.ok().map(|()| writer.finish_untagged())
@@ -109,13 +124,14 @@ impl<L: LogStore> Engine<L> {
         let lane = &mut self.lanes[slot];
         lane.view.state_digest = heartbeat.state_digest;
         lane.view.vector_digest = heartbeat.vector_digest;
-        lane.view.known = true;
+        (lane.view.folds, lane.view.known) = (frame.header.lo, true);
         // After a pause of this process, what waited for it meanwhile would make its clock look ahead.
         if now.monotonic_ns >= self.clocks_comparable_from_ns
             && now.monotonic_ns.saturating_sub(self.ticked_ns) <= 2 * self.config.timers.heartbeat_ns
         {
             lane.note_offset(now.wall_ns.wrapping_sub(heartbeat.wall_ns) as i64);
         }
+        self.consider_folds(now.monotonic_ns, slot);
         self.consider_digests(now.monotonic_ns, slot);
         self.consider_log_gap(now.monotonic_ns, slot, frame.header.log_first);
         Ok(())
@@ -142,11 +158,11 @@ impl<L: LogStore> Engine<L> {
     /// Writes the next part of the vector to a peer that an exchange is under way with.
     pub(crate) fn write_vector(&mut self, slot: usize, buffer: &mut [u8]) -> Option<usize> {
         let part = self.lanes[slot].vector_part?;
-        let parts = vector_parts(self.vector.iter().flat_map(known).count());
+        let parts = vector_parts(self.vector.open().flat_map(known).count());
         self.lanes[slot].vector_part = (part + 1 < parts).then_some(part + 1);
         let mut writer = FrameWriter::new(buffer, self.header(FrameType::Vector, slot))?;
         let entries =
-            self.vector.iter().flat_map(known).skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
+            self.vector.open().flat_map(known).skip(usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART);
         VectorPart::encode(&mut writer, part, parts, entries.take(MAX_VECTOR_ENTRIES_PER_PART)).ok()?;
         Some(writer.finish_untagged())
     }
@@ -218,7 +234,9 @@ impl<L: LogStore> Engine<L> {
     }
 
     fn vector_covers(&self, actor: ActorId, range: SeqRange) -> bool {
-        let Some(clock) = self.vector.clock(actor) else { return false };
+        let Some(clock) = self.vector.clock(actor).filter(|_| !self.vector.is_settled(actor)) else {
+            return self.vector.is_settled(actor);
+        };
         let holds = |own: &SeqRange| own.first <= range.first && range.last <= own.last;
         range.last <= clock.contiguous() || clock.ranges().iter().any(holds)
     }

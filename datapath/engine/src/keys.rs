@@ -30,14 +30,14 @@ pub(crate) fn key_hash(key: &[u8]) -> u64 {
 /// All keys of a shard.
 pub(crate) struct Keys {
     /// All but the last are full.
-    chunks: Vec<Vec<KeyEntry>>,
+    pub(crate) chunks: Vec<Vec<KeyEntry>>,
     used: usize,
-    actors: Actors,
+    pub(crate) actors: Actors,
     vacant: Vec<Position>,
     /// Keys that were empty, or new, when they were put here; each once.
     maybe_empty: VecDeque<Position>,
     index: HashTable<u32>,
-    state_digest: u64,
+    pub(crate) state_digest: u64,
     /// Keys to publish, each once.
     dirty: Vec<u32>,
     /// Elements of sets to publish: key, and a range of `element_bytes`.
@@ -426,7 +426,7 @@ impl Keys {
 
 /// Apart from the table's other parts, which are often borrowed beside it.
 #[inline]
-fn entry_mut(chunks: &mut [Vec<KeyEntry>], position: Position) -> &mut KeyEntry {
+pub(crate) fn entry_mut(chunks: &mut [Vec<KeyEntry>], position: Position) -> &mut KeyEntry {
     &mut chunks[position as usize / CHUNK][position as usize % CHUNK]
 }
 

@@ -17,6 +17,7 @@
 
 use crate::aliases::{Aliases, Bits};
 use crate::config::{EngineLimits, EngineTimers};
+use crate::fold::LaneFolds;
 use crate::sender::{Sender, TimeoutBounds};
 use lattice_crdt::{ActorId, VectorLimits, VersionVector};
 use lattice_wire::SyncAck;
@@ -47,6 +48,8 @@ pub(crate) struct AckDebt {
 pub(crate) struct PeerView {
     pub(crate) state_digest: u64,
     pub(crate) vector_digest: u64,
+    /// Of the epochs that it has settled.
+    pub(crate) folds: u64,
     /// Whether the digests have come in this session.
     pub(crate) known: bool,
 }
@@ -67,6 +70,10 @@ pub(crate) struct Lane {
     pub(crate) answer_forgotten: Option<u32>,
     /// The last round of this engine's that it answered.
     pub(crate) answered_round: Option<u32>,
+    /// What was asked and agreed about folding.
+    pub(crate) folds: LaneFolds,
+    /// The session of a run in an epoch that is over: a hello to it says so.
+    pub(crate) over_echo: Option<u32>,
     pub(crate) last_heard_ns: Option<u64>,
     hello_due_ns: u64,
     hello_spacing: u64,
@@ -119,6 +126,8 @@ impl Lane {
             ask_forgotten: false,
             answer_forgotten: None,
             answered_round: None,
+            folds: LaneFolds::default(),
+            over_echo: None,
             last_heard_ns: None,
             hello_due_ns: 0,
             hello_spacing: 1,
@@ -169,6 +178,7 @@ impl Lane {
     pub(crate) fn adopt(&mut self, session: Session, acked: u64, now_ns: u64) {
         (self.session, self.forgotten) = (Some(session), false);
         (self.agrees, self.answer_forgotten, self.answered_round) = (false, None, None);
+        self.folds = LaneFolds::default();
         self.sender.reset(acked);
         if !zoo!(AliasOutlivesSession) {
             self.aliases.clear();
@@ -185,6 +195,12 @@ impl Lane {
         self.progress = [None; 2];
         (self.differs_since_ns, self.sync_rest_until_ns) = (None, 0);
         self.forget_offsets();
+    }
+
+    /// The session was with a run that is over: who is there now says so itself, or is asked.
+    pub(crate) fn end_session(&mut self) {
+        (self.session, self.hello_due_ns, self.hello_spacing) = (None, 0, 1);
+        self.folds = LaneFolds::default();
     }
 
     /// The peer was heard. After a silence of more than a few heartbeats, what was in flight is taken for lost.
@@ -278,7 +294,7 @@ impl Lane {
         let mut deadline_ns = self.heartbeat_due_ns.min(self.ack.due_ns);
         if self.is_up(now_ns, peer_timeout_ns) {
             let owes = self.vector_part.is_some() || self.stable_part.is_some() || self.sync_ack.is_some();
-            if owes || self.ask_forgotten || self.answer_forgotten.is_some() {
+            if owes || self.ask_forgotten || self.answer_forgotten.is_some() || self.folds.owes() {
                 return now_ns;
             }
             deadline_ns = deadline_ns.min(self.sender.deadline_ns(last_seq));

@@ -269,6 +269,7 @@ impl<L: LogStore> Engine<L> {
         self.names_of_log.clear();
         (self.next_seq, self.epoch_is_over) = (0, false);
         self.begin_generation();
+        self.folds.begin_epoch();
         (self.incoming, self.snapshot) = (None, None);
         self.outgoing.clear();
         for lane in &mut self.lanes {

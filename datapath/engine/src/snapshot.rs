@@ -27,6 +27,10 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    pub(crate) fn walk(&self) -> &Walk {
+        &self.walk
+    }
+
     pub(crate) fn is_whole(&self) -> bool {
         self.walk.is_done()
     }
@@ -36,7 +40,8 @@ impl<L: LogStore> Engine<L> {
     /// Begins a snapshot of the state as it is now and returns its number; one that was begun before is given up.
     pub fn begin_snapshot(&mut self) -> u32 {
         let nobody = VersionVector::new(self.vector.limits());
-        let walk = Walk::begin_full(nobody, &self.vector, &self.dropped, &self.pre_removed, &self.keys);
+        let walk =
+            Walk::begin_full(nobody, &self.vector, &self.folds, &self.dropped, &self.pre_removed, &self.keys);
         let number = self.next_snapshot;
         self.next_snapshot = number.wrapping_add(1);
         self.snapshot = Some(Snapshot { number, next_index: 0, walk });

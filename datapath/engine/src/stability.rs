@@ -40,6 +40,11 @@ impl Dropped {
         *highest = dot.seq.max(*highest);
     }
 
+    /// An actor is settled: whoever has not settled it gets full walks anyway.
+    pub(crate) fn remove(&mut self, actor: ActorId) {
+        self.0.remove(&actor);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Dot> + '_ {
         self.0.iter().map(|(&actor, &seq)| Dot { actor, seq })
     }
@@ -68,8 +73,9 @@ impl<L: LogStore> Engine<L> {
     /// Within a session a stable vector only grows, so each part stands for itself.
     pub(crate) fn on_stable(&mut self, slot: usize, frame: &Frame<'_>) -> Result<(), DropReason> {
         let part = VectorPart::decode(frame.payload)?;
-        let stable = &mut self.lanes[slot].stable;
-        for (actor, range) in part.entries().filter(|(_, range)| range.first == 1) {
+        let (stable, vector) = (&mut self.lanes[slot].stable, &self.vector);
+        let open = part.entries().filter(|(actor, _)| !vector.is_settled(*actor));
+        for (actor, range) in open.filter(|(_, range)| range.first == 1) {
             if stable.clock(actor).is_some() || stable.len() < self.config.limits.max_actors {
                 stable.cover_range(actor, range);
             }
@@ -134,8 +140,11 @@ impl<L: LogStore> Engine<L> {
     /// Whether every member has the key's last operations for good. Notes those that have not.
     fn is_stable(&mut self, position: Position) -> bool {
         let Some(entry) = self.keys.get(position) else { return false };
+        // All had what settled actors did when they agreed; who has lost it since gets a full walk.
         let covers = |stable: &VersionVector| {
-            entry.touches(self.keys.actors()).all(|touch| touch.seq <= stable.contiguous(touch.actor))
+            let mut touches =
+                entry.touches(self.keys.actors()).filter(|touch| !self.vector.is_settled(touch.actor));
+            touches.all(|touch| touch.seq <= stable.contiguous(touch.actor))
         };
         let own = match self.config.storage {
             Storage::Memory => &self.vector,
@@ -152,7 +161,7 @@ impl<L: LogStore> Engine<L> {
     }
 }
 
-/// The contiguous part of every actor's seqs.
+/// The contiguous part of the seqs of every actor that is not settled.
 pub(crate) fn contiguous_parts(
     vector: &VersionVector,
 ) -> impl Iterator<Item = (ActorId, lattice_crdt::SeqRange)> + '_ {
@@ -160,5 +169,5 @@ pub(crate) fn contiguous_parts(
         let last = if zoo!(HighestForContiguous) { clock.highest() } else { clock.contiguous() };
         (actor, lattice_crdt::SeqRange { first: 1, last })
     };
-    vector.iter().map(part).filter(|(_, range)| range.last > 0)
+    vector.open().map(part).filter(|(_, range)| range.last > 0)
 }

@@ -149,7 +149,7 @@ pub struct EngineStats {
     pub dropped_unknown_alias: u64,
     /// Frames of forgotten epochs, and those that told this node that it was forgotten itself.
     pub dropped_forgotten: u64,
-    /// Operations of forgotten epochs that were given up, since no member had them.
+    /// Operations of epochs that are over that were given up, since no member had them.
     pub gaps_closed: u64,
     /// Frames that made no sense in the present state.
     pub dropped_unexpected: u64,
@@ -175,8 +175,14 @@ pub struct EngineStats {
     pub keys_dropped: u64,
     /// Publications for which the segment had no room.
     pub unpublished: u64,
-    /// Gauge: actors, nodes and epochs of nodes, in the version vector.
+    /// Rounds of folding that came to a decision, told by this node or to it.
+    pub folds: u64,
+    /// Gauge: actors, nodes and epochs of nodes, in the version vector; without those that are folded.
     pub actors: u64,
+    /// Gauge: those of them that are over, and not folded yet.
+    pub epochs_dead: u64,
+    /// Gauge: epochs that are over and folded.
+    pub epochs_folded: u64,
     /// Gauge: own operations that the log holds.
     pub log_records: u64,
     /// Gauge: keys held.
@@ -222,6 +228,8 @@ pub struct PeerStatus {
     pub silent_ns: Option<u64>,
     /// Empty keys, about, that stay because this peer may not have their last operations for good.
     pub holds_back: u64,
+    /// Epochs that are over are not folded because this peer is away, or has not agreed yet.
+    pub holds_folding: bool,
     /// It is no member at present: it was forgotten, and has not come back in a new epoch.
     pub forgotten: bool,
 }

@@ -13,11 +13,12 @@
 
 use crate::config::EngineConfig;
 use crate::engine::{Engine, PreRemovedAt, sources};
+use crate::fold::{Folded, MAX_FOLDED};
 use crate::keys::{Keys, Position, key_hash};
 use crate::log::LogStore;
 use crate::stats::DropReason;
 use crate::sync_receive::{IncomingSync, OpenKey, Stage};
-use lattice_crdt::{CounterEntry, Dot, Kind, SeqRange, VersionVector};
+use lattice_crdt::{ActorId, CounterEntry, Dot, Kind, SeqRange, VersionVector};
 use lattice_wire::{SyncItem, decode_item};
 
 /// Keys and elements that one slice of the sweep compares.
@@ -64,6 +65,16 @@ impl<L: LogStore> Engine<L> {
                     return Err(DropReason::OutOfOrderBound);
                 }
             }
+            (Stage::Vector, &SyncItem::Folded { actor, last, number, settled }) => {
+                if sync.folded.len() >= MAX_FOLDED && !sync.is_of_storage() {
+                    return Err(DropReason::OutOfOrderBound);
+                }
+                sync.folded.push((actor, Folded { last, number }));
+                if settled {
+                    sync.settled.push(actor);
+                    sync.vector.settle(actor, last);
+                }
+            }
             (Stage::Vector, &SyncItem::Dropped { actor, seq }) => {
                 if seq > sync.vector.contiguous(actor) {
                     return Err(DropReason::OutOfSequence);
@@ -76,7 +87,7 @@ impl<L: LogStore> Engine<L> {
             (Stage::Vector, SyncItem::VectorEnd) => {
                 // What is to be covered in the end is bounded before anything of it is begun.
                 let mut union = self.vector.clone();
-                union.join(&sync.vector);
+                union.absorb(&sync.vector);
                 let most = most_ranges(&self.config);
                 let too_many = union.len() > self.config.limits.max_actors
                     || union.iter().any(|(_, clock)| clock.ranges().len() > most);
@@ -84,8 +95,12 @@ impl<L: LogStore> Engine<L> {
                     return Err(DropReason::OutOfOrderBound);
                 }
                 sync.stage = Stage::Keys;
+                let (folded, of_storage) = (std::mem::take(&mut sync.folded), sync.is_of_storage());
                 if zoo!(VectorBeforeSyncEnd) {
                     self.vector = union;
+                }
+                if !self.learn_folded(&folded, of_storage) {
+                    return Err(DropReason::OutOfSequence);
                 }
             }
             (Stage::Keys, &SyncItem::Key { kind, key }) if sync.key.is_none() => {
@@ -136,10 +151,10 @@ impl<L: LogStore> Engine<L> {
         };
         match (kind, item) {
             (_, SyncItem::Touch { .. }) if zoo!(SyncLeavesNoTouch) => {}
+            (_, SyncItem::Touch { actor, .. }) if self.vector.is_settled(*actor) => {}
             (_, &SyncItem::Touch { actor, seq }) => self.keys.touch(position, Dot { actor, seq }),
             (Kind::Counter, &SyncItem::CounterEntry { actor, increments, decrements }) => {
-                let who = self.keys.who(actor);
-                self.keys.counter_join(position, who, 0, CounterEntry { increments, decrements });
+                return self.take_entry(position, actor, CounterEntry { increments, decrements });
             }
             (Kind::Register, &SyncItem::RegisterValue { hlc, actor, value }) => {
                 self.hlc = self.hlc.observe(hlc);
@@ -170,11 +185,40 @@ impl<L: LogStore> Engine<L> {
         Ok(())
     }
 
+    /// Takes an entry of a counter: of an actor, or what the folded epochs of a node did.
+    fn take_entry(
+        &mut self,
+        position: Position,
+        actor: ActorId,
+        entry: CounterEntry,
+    ) -> Result<(), DropReason> {
+        if let Some(number) = actor.fold_number() {
+            if !self.folds.knows(actor.node(), number) {
+                return Err(DropReason::OutOfSequence);
+            }
+            // Whoever has settled later folds has all of it.
+            if number >= self.folds.level(actor.node()) {
+                self.keys.join_slot(position, actor, entry, &self.folds);
+            }
+            return Ok(());
+        }
+        let is_in_slot = self.folds.get(actor).is_some_and(|folded| {
+            self.vector.is_settled(actor) || self.keys.fold_number(position, actor.node()) >= folded.number
+        });
+        if !is_in_slot || zoo!(FoldedEntryComesBack) {
+            let who = self.keys.who(actor);
+            self.keys.counter_join(position, who, 0, entry);
+        }
+        Ok(())
+    }
+
     /// Covers C: every effect of its operations is in the state.
     pub(crate) fn cover_sync(&mut self) -> Option<IncomingSync> {
         let mut sync = self.incoming.take()?;
         self.vector.join(&sync.vector);
-        sync.dropped.iter().for_each(|dot| self.dropped.note(dot));
+        self.settle_covered(&sync.settled);
+        let settled = |dot: &Dot| self.vector.is_settled(dot.actor);
+        sync.dropped.iter().filter(|dot| !settled(dot)).for_each(|dot| self.dropped.note(dot));
         let vector = &self.vector;
         self.pre_removed.retain(|dot, _| !vector.contains(dot));
         for (dot, at) in sync.pre_removed.drain(..) {

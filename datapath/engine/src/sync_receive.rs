@@ -19,15 +19,16 @@
 
 use crate::aliases::Bits;
 use crate::engine::{Engine, PreRemovedAt};
+use crate::fold::Folded;
 use crate::gossip::vector_parts;
 use crate::keys::Position;
 use crate::log::LogStore;
 use crate::progress::{Progress, SyncDirection, SyncStatus};
 use crate::stability::Dropped;
 use crate::stats::DropReason;
-use lattice_crdt::{Dot, Kind, VersionVector};
+use lattice_crdt::{ActorId, Dot, Kind, VersionVector};
 use lattice_wire::{
-    Frame, FrameType, FrameWriter, MAX_VECTOR_ENTRIES_PER_PART, SyncAck, SyncData, SyncRequest,
+    Frame, FrameType, FrameWriter, Header, MAX_VECTOR_ENTRIES_PER_PART, SyncAck, SyncData, SyncRequest,
 };
 
 /// Frames that may be ahead of the next one; the width of the bitmap in a sync acknowledgement.
@@ -71,6 +72,9 @@ pub(crate) struct IncomingSync {
     pub(crate) keys_of: u64,
     /// C: the sender's vector as of the start of its walk.
     pub(crate) vector: VersionVector,
+    /// The epochs that the sender knows to be folded, until the end of its vector; then those that it has settled.
+    pub(crate) folded: Vec<(ActorId, Folded)>,
+    pub(crate) settled: Vec<ActorId>,
     /// What the sender has dropped. Known here from the moment when C is covered, for until then nobody takes this
     /// engine for one that has seen those operations.
     pub(crate) dropped: Dropped,
@@ -119,6 +123,8 @@ impl IncomingSync {
             progress: Progress::new(now_ns),
             keys_of: 0,
             vector,
+            folded: Vec::new(),
+            settled: Vec::new(),
             dropped: Dropped::default(),
             pre_removed: Vec::new(),
             swept: None,
@@ -208,7 +214,10 @@ impl<L: LogStore> Engine<L> {
         sync.request_part = (part + 1 < parts).then_some(part + 1);
         sync.request_due_ns = now_ns + self.config.timers.hello_ns;
         let sync_id = sync.id;
-        let mut writer = FrameWriter::new(buffer, self.header(FrameType::SyncRequest, slot))?;
+        // Who wants everything has folded nothing, as it were.
+        let lo = if everything { 0 } else { self.folds.digest };
+        let mut writer =
+            FrameWriter::new(buffer, Header { lo, ..self.header(FrameType::SyncRequest, slot) })?;
         let from = usize::from(part) * MAX_VECTOR_ENTRIES_PER_PART;
         let entries = self.contiguous_parts().take(entries).skip(from).take(MAX_VECTOR_ENTRIES_PER_PART);
         SyncRequest::encode(&mut writer, sync_id, part, parts, entries).ok()?;

@@ -58,7 +58,7 @@ struct InFlight {
 enum Stage {
     /// Parts of the request that have come, a bit each, and what they say that the peer has.
     Request(u64, VersionVector),
-    Walk(Walk),
+    Walk(Box<Walk>),
 }
 
 /// A sync that a peer asked for.
@@ -91,6 +91,13 @@ impl OutgoingSync {
             full_walk,
             waits: self.progress.waits(),
             age_ns: now_ns.saturating_sub(self.progress.began_ns),
+        }
+    }
+
+    pub(crate) fn walk(&self) -> Option<&Walk> {
+        match &self.stage {
+            Stage::Walk(walk) => Some(walk),
+            Stage::Request(..) => None,
         }
     }
 
@@ -170,9 +177,14 @@ impl<L: LogStore> Engine<L> {
         *come |= 1 << part;
         if come.count_ones() == u32::from(parts) {
             let peer = std::mem::replace(peer, VersionVector::new(self.vector.limits()));
-            let walk = Walk::begin(peer, &self.vector, &self.dropped, &self.pre_removed, &self.keys);
+            let (vector, folds) = (&self.vector, &self.folds);
+            let walk = if frame.header.lo == folds.digest || zoo!(FilteredWalkDespiteFolds) {
+                Walk::begin(peer, vector, folds, &self.dropped, &self.pre_removed, &self.keys)
+            } else {
+                Walk::begin_full(peer, vector, folds, &self.dropped, &self.pre_removed, &self.keys)
+            };
             self.stats.full_walks += u64::from(walk.is_full());
-            self.outgoing[index].stage = Stage::Walk(walk);
+            self.outgoing[index].stage = Stage::Walk(Box::new(walk));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! keeps on storage.
 //!
 //! ```text
-//!   Begin, C, dropped, pre-removed dots, VectorEnd ──> key by key: touches, value ──> End
+//!   Begin, C, folded, dropped, pre-removed dots, VectorEnd ──> key by key: touches, value ──> End
 //!     as of the start of the walk                      as they are when the walk comes to them
 //! ```
 //!
@@ -15,6 +15,7 @@
 use crate::actors::Actors;
 use crate::engine::PreRemovedAt;
 use crate::entry::{KeyEntry, Value};
+use crate::fold::{Folded, Folds};
 use crate::keys::{Keys, Position};
 use crate::stability::Dropped;
 use lattice_crdt::limits::MAX_DOTS_PER_RECORD;
@@ -28,7 +29,8 @@ const MAX_KEYS_PER_FRAME: usize = 256;
 #[derive(Clone, Debug)]
 enum Part {
     Head,
-    Touches(usize),
+    /// Touches of actors after this one.
+    Touches(Option<ActorId>),
     /// Entries after this actor.
     Counter(Option<ActorId>),
     Register,
@@ -48,6 +50,7 @@ enum Part {
 enum Stage {
     Begin,
     Vector(usize),
+    Folded(usize),
     Dropped(usize),
     PreRemoved(usize),
     VectorEnd,
@@ -71,6 +74,8 @@ pub(crate) struct Walk {
     /// C, taken when the walk began.
     vector: VersionVector,
     ranges: Vec<(ActorId, SeqRange)>,
+    /// Folded epochs; whether they are part of C.
+    folded: Vec<(ActorId, Folded, bool)>,
     dropped: Vec<Dot>,
     pre_removed: Vec<PreRemovedItem>,
     full: bool,
@@ -78,10 +83,12 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Begins a walk now: takes C, the dropped operations and the pre-removed dots. `peer` is what its receiver has.
+    /// Begins a walk now: takes C, the folded epochs, the dropped operations and the pre-removed dots. `peer` is what its
+    /// receiver has, beside what it has settled, which is the same.
     pub(crate) fn begin(
-        peer: VersionVector,
+        mut peer: VersionVector,
         vector: &VersionVector,
+        folds: &Folds,
         dropped: &Dropped,
         pre_removed: &PreRemoved<PreRemovedAt>,
         keys: &Keys,
@@ -95,11 +102,14 @@ impl Walk {
                 element: at.element.clone(),
             })
         });
+        vector.settled().for_each(|(actor, last)| peer.settle(actor, last));
+        let named = folds.iter().map(|(actor, folded)| (actor, folded, vector.is_settled(actor)));
         Self {
+            folded: named.collect(),
             full: dropped.iter().any(|dot| dot.seq > peer.contiguous(dot.actor)) && !zoo!(NoFullWalk),
             peer,
             vector: vector.clone(),
-            ranges: vector.iter().flat_map(known).collect(),
+            ranges: vector.open().flat_map(known).collect(),
             dropped: dropped.iter().filter(|_| !zoo!(DroppedNotPassedOn)).collect(),
             pre_removed: pre_removed.filter(|_| !zoo!(SyncWithoutPreRemoved)).collect(),
             stage: Stage::Begin,
@@ -110,11 +120,17 @@ impl Walk {
     pub(crate) fn begin_full(
         peer: VersionVector,
         vector: &VersionVector,
+        folds: &Folds,
         dropped: &Dropped,
         pre_removed: &PreRemoved<PreRemovedAt>,
         keys: &Keys,
     ) -> Self {
-        Self { full: true, ..Self::begin(peer, vector, dropped, pre_removed, keys) }
+        Self { full: true, ..Self::begin(peer, vector, folds, dropped, pre_removed, keys) }
+    }
+
+    /// How many folded epochs it tells.
+    pub(crate) fn folded(&self) -> usize {
+        self.folded.len()
     }
 
     pub(crate) fn into_vector(self) -> VersionVector {
@@ -162,6 +178,13 @@ impl Walk {
                 Stage::Vector(i) => match self.ranges.get(*i) {
                     Some(&(actor, SeqRange { first, last })) => {
                         self.push(writer, &SyncItem::VectorRange { actor, first, last }, Stage::Vector(i + 1))
+                    }
+                    None => Ok((Stage::Folded(0), 0)),
+                },
+                Stage::Folded(i) => match self.folded.get(*i) {
+                    Some(&(actor, Folded { last, number }, settled)) => {
+                        let item = SyncItem::Folded { actor, last, number, settled };
+                        self.push(writer, &item, Stage::Folded(i + 1))
                     }
                     None => Ok((Stage::Dropped(0), 0)),
                 },
@@ -237,12 +260,12 @@ fn push_part(
     let next = match (part, &entry.value) {
         (Part::Head, _) => {
             writer.push_item(&SyncItem::Key { kind: entry.kind, key: entry.key() })?;
-            Part::Touches(0)
+            Part::Touches(None)
         }
-        (Part::Touches(i), value) => match entry.touches(actors).nth(*i) {
+        (Part::Touches(after), value) => match entry.next_touch(actors, *after) {
             Some(Dot { actor, seq }) => {
                 writer.push_item(&SyncItem::Touch { actor, seq })?;
-                Part::Touches(i + 1)
+                Part::Touches(Some(actor))
             }
             None => return Ok((Some(first_part(value)), 0)),
         },

@@ -8,7 +8,8 @@ mod world;
 use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_engine::{EngineLimits, EngineTimers, LocalOp, OpError};
 use lattice_wire::{
-    Ack, Dots, Forget, FrameType, Heartbeat, Op, Record, SyncAck, SyncItem, SyncRequest, VectorPart,
+    Ack, Dots, Fold, FoldStep, Forget, FrameType, Heartbeat, Op, Record, SyncAck, SyncItem, SyncRequest,
+    VectorPart,
 };
 use stage::*;
 use world::{Draw, seeds};
@@ -30,7 +31,7 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
     let (first, last) = (edge(draw).max(1), edge(draw).max(1));
     let kinds = [Kind::Counter, Kind::FlagEnableWins, Kind::FlagDisableWins, Kind::Register, Kind::Set];
     let kind = kinds[draw.below(5) as usize];
-    match draw.below(13) {
+    match draw.below(14) {
         0 => SyncItem::Begin { full_walk: draw.chance(10), keys: 0 },
         1 => SyncItem::VectorRange { actor, first: first.min(last), last: first.max(last) },
         2 => {
@@ -50,6 +51,10 @@ fn lying_item<'a>(draw: &mut Draw, dots: &'a [Dot]) -> SyncItem<'a> {
         },
         10 => SyncItem::KeyEnd,
         11 => SyncItem::Dropped { actor, seq: first },
+        // Who is told that its own epoch was folded ends it; `folding.rs` is about that.
+        12 if actor != OWN => {
+            SyncItem::Folded { actor, last: first, number: last as u16 | 1, settled: draw.chance(50) }
+        }
         _ => SyncItem::End,
     }
 }
@@ -73,8 +78,8 @@ fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
     if frame_type == FrameType::SyncData {
         header.lo = if draw.chance(70) { index } else { index.wrapping_add(draw.below(70)) };
     } else if frame_type == FrameType::Hello {
-        // A host that is told away writes no more; `forgetting.rs` is about that.
-        header.lo = 0;
+        // A host that is told away writes no more; `forgetting.rs` and `folding.rs` are about that.
+        (header.lo, header.count) = (0, header.count % 2);
     } else if frame_type == FrameType::Data {
         header.count = draw.below(5) as u32;
         header.lo = header.lo.min(u64::MAX - 5);
@@ -108,6 +113,11 @@ fn lie(stage: &mut Stage, draw: &mut Draw, sync: Option<(u32, u64)>) {
                 let node = [1, puppet(slot).node(), 9][draw.below(3) as usize];
                 Forget::encode(frame, a % 2 == 0, b as u32, c, [(node, (c as u8).max(1))])
             }
+            FrameType::Fold if a % 2 == 0 => {
+                let steps = [FoldStep::Agree, FoldStep::Decide];
+                Fold::encode(frame, steps[draw.below(2) as usize], b as u32)
+            }
+            FrameType::Fold => Fold::encode_question(frame, b as u32, c, 1, &[(whose, range.last)]),
         };
     });
 }

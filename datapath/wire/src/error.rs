@@ -113,6 +113,9 @@ pub enum RecordError {
     /// Forgotten nodes that do not ascend, are too many, or of generation 0.
     #[error("a list of forgotten nodes is malformed")]
     BadForgotten,
+    /// A question about dead epochs that says nothing, too much, or is out of order.
+    #[error("a question about dead epochs, or an answer, is malformed")]
+    BadFold,
 }
 
 impl RecordError {
@@ -133,6 +136,7 @@ impl RecordError {
             RecordError::BadRange => "record_bad_range",
             RecordError::BadPart => "record_bad_part",
             RecordError::BadForgotten => "record_bad_forgotten",
+            RecordError::BadFold => "record_bad_fold",
             RecordError::BadBool => "record_bad_bool",
         }
     }

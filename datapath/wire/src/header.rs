@@ -117,11 +117,13 @@ pub enum FrameType {
     Stable = 9,
     /// Which nodes are no members any more, and a question or an answer about what is known of them.
     Forget = 10,
+    /// The live epoch of a node asks about its dead ones, that they may be folded; an agreement; the decision.
+    Fold = 11,
 }
 
 impl FrameType {
     /// All types, in the order of their numbers.
-    pub const ALL: [FrameType; 10] = [
+    pub const ALL: [FrameType; 11] = [
         FrameType::Data,
         FrameType::Ack,
         FrameType::Hello,
@@ -132,6 +134,7 @@ impl FrameType {
         FrameType::SyncAck,
         FrameType::Stable,
         FrameType::Forget,
+        FrameType::Fold,
     ];
 }
 
@@ -181,9 +184,11 @@ pub struct Header {
     /// The receiver's session as far as the sender knows; 0 if it does not.
     pub dst_session: u32,
     /// Data: the interval starts after this seq. SyncData: the index of this frame in its stream. Hello: the generation that
-    /// the receiver's epoch must have, or it is no member any more.
+    /// the receiver's epoch must have, or it is no member any more. Heartbeat, SyncRequest: the digest of the epochs that the
+    /// sender has folded; 0 if none.
     pub lo: u64,
-    /// Data: how many records. SyncData: how many items. Hello: 1 if the session that it echoes is adopted, else 0.
+    /// Data: how many records. SyncData: how many items. Hello: 1 if the session that it echoes is adopted, 2 if
+    /// the receiver's epoch is over, else 0.
     pub count: u32,
     /// The first seq that is still in the sender's log.
     pub log_first: u64,

@@ -38,6 +38,7 @@ mod codec;
 mod delta;
 mod dots;
 mod error;
+mod fold;
 mod forget;
 mod frame;
 mod header;
@@ -52,6 +53,7 @@ pub use delta::{
 };
 pub use dots::Dots;
 pub use error::{NoRoom, RecordError, WireError};
+pub use fold::{DeadEpochs, Fold, FoldStep, MAX_EPOCHS_PER_FOLD};
 pub use forget::{Forget, ForgottenNodes, MAX_FORGOTTEN};
 pub use frame::{Envelope, Frame, FrameWriter, decode_frame, split_frame, write_checksum};
 pub use header::{

@@ -4,6 +4,7 @@
 //!   SyncData  sync_id u32, items.   header: lo = index of the frame in the stream, count = items
 //!   stream    Begin
 //!             VectorRange ...       the sender's vector C as of the start of the walk (contiguous part: first = 1)
+//!             Folded ...            epochs that are over, and the number of the fold of their node that they went in
 //!             Dropped ...           the highest operation of each actor on a key that it has dropped
 //!             PreRemoved ...        its pre-removed dots as of then
 //!             VectorEnd
@@ -12,7 +13,7 @@
 //!   SyncAck   0 sync_id u32 | 4 cumulative u64 | 12 bitmap u64 | 20 abort u8
 //! ```
 //!
-//! An item starts with its number (1..=12). Dots carry their actors here, because a walk passes on everybody's. An element with
+//! An item starts with its number (1..=13). Dots carry their actors here, because a walk passes on everybody's. An element with
 //! more dots than one item holds comes as several, all but the last with `more`.
 
 use lattice_crdt::limits::MAX_ELEMENT_BYTES;
@@ -41,6 +42,7 @@ const ELEMENT: u8 = 9;
 const KEY_END: u8 = 10;
 const END: u8 = 11;
 const DROPPED: u8 = 12;
+const FOLDED: u8 = 13;
 
 /// One item of a walk.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -69,6 +71,18 @@ pub enum SyncItem<'a> {
         actor: ActorId,
         /// Which; within the contiguous part of the sender's vector.
         seq: u64,
+    },
+    /// An epoch that is over for good, and folded: what it did to a counter lies in the entry of its node's fold slot, as
+    /// soon as whoever holds the counter has come to it.
+    Folded {
+        /// The epoch.
+        actor: ActorId,
+        /// Its last operation.
+        last: u64,
+        /// The fold of its node that it went in, from 1.
+        number: u16,
+        /// The sender has all of its operations: they are part of its vector.
+        settled: bool,
     },
     /// A dot that was removed at the sender before it arrived there.
     PreRemoved {
@@ -155,6 +169,12 @@ impl<'a> SyncItem<'a> {
                 out.u8(DROPPED)?;
                 write_dot(Dot::new(actor, seq), None, out)
             }
+            SyncItem::Folded { actor, last, number, settled } => {
+                out.u8(FOLDED)?;
+                write_dot(Dot::new(actor, last), None, out)?;
+                out.varint(u64::from(number))?;
+                out.bool(settled)
+            }
             SyncItem::VectorEnd => out.u8(VECTOR_END),
             SyncItem::Key { kind, key } => {
                 out.u8(KEY)?;
@@ -203,6 +223,14 @@ impl<'a> SyncItem<'a> {
             DROPPED => {
                 let Dot { actor, seq } = read_dot(reader, None)?;
                 SyncItem::Dropped { actor, seq }
+            }
+            FOLDED => {
+                let Dot { actor, seq: last } = read_dot(reader, None)?;
+                let number = u16::try_from(reader.varint()?).map_err(|_| RecordError::BadVarint)?;
+                if number == 0 || actor.fold_number().is_some() {
+                    return Err(RecordError::BadFold);
+                }
+                SyncItem::Folded { actor, last, number, settled: reader.bool()? }
             }
             VECTOR_END => SyncItem::VectorEnd,
             KEY => SyncItem::Key { kind: reader.kind()?, key: reader.key()? },

@@ -161,9 +161,37 @@ fn every_other_frame_type() {
     assert_eq!((forget.answers, forget.round, forget.digest), (true, 0xABCD, 0x1234));
     assert!(forget.nodes.iter().eq(nodes));
 
+    let epochs = [(OWN, 42), (OTHER, 300)];
+    let ask = |frame: &mut FrameWriter<'_>| Fold::encode_question(frame, 0xABCD, 0x1234, 7, &epochs);
+    let golden = check("fold_question", &frame(FrameType::Fold, 0, ask));
+    let fold = Fold::decode(decode_frame(&golden, CLUSTER).unwrap().payload).unwrap();
+    assert_eq!((fold.step, fold.round, fold.digest, fold.number), (FoldStep::Ask, 0xABCD, 0x1234, 7));
+    assert!(fold.epochs.iter().eq(epochs));
+    for (name, step) in [("fold_agreement", FoldStep::Agree), ("fold_decision", FoldStep::Decide)] {
+        let golden = check(name, &frame(FrameType::Fold, 0, |frame| Fold::encode(frame, step, 0xABCD)));
+        let fold = Fold::decode(decode_frame(&golden, CLUSTER).unwrap().payload).unwrap();
+        assert_eq!((fold.step, fold.round, fold.epochs.iter().count()), (step, 0xABCD, 0));
+    }
+
     let ack = SyncAck { sync_id: 0xABCD, cumulative: 5, bitmap: 0b101, abort: true };
     let golden = check("sync_ack", &frame(FrameType::SyncAck, 0, |frame| ack.encode(frame)));
     assert_eq!(SyncAck::decode(decode_frame(&golden, CLUSTER).unwrap().payload), Ok(ack));
+}
+
+/// What came to the items later, in a file of its own.
+#[test]
+fn folded_epochs_in_a_sync() {
+    let items = [
+        SyncItem::Folded { actor: OTHER, last: 300, number: 7, settled: true },
+        SyncItem::CounterEntry { actor: ActorId::fold_slot(2, 7), increments: 5, decrements: 6 },
+    ];
+    let bytes = frame(FrameType::SyncData, 2, |frame| {
+        frame.push_sync_id(0xABCD)?;
+        items.iter().try_for_each(|item| frame.push_item(item))
+    });
+    let golden = check("sync_folded", &bytes);
+    let data = SyncData::decode(decode_frame(&golden, CLUSTER).unwrap().payload).unwrap();
+    assert_eq!(data.items.collect::<Result<Vec<_>, _>>(), Ok(items.to_vec()));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn frames_are_refused_by_their_first_fault() {
         (forged(good.clone(), offsets::MAGIC, b"l"), WireError::BadMagic),
         (forged(good.clone(), offsets::VERSION, &[1]), WireError::BadVersion(1)),
         (forged(good.clone(), offsets::FRAME_TYPE, &[0]), WireError::BadType(0)),
-        (forged(good.clone(), offsets::FRAME_TYPE, &[11]), WireError::BadType(11)),
+        (forged(good.clone(), offsets::FRAME_TYPE, &[12]), WireError::BadType(12)),
         (forged(good.clone(), offsets::CLUSTER_TAG, &[0]), WireError::WrongCluster),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[2]), WireError::BadLength),
         (forged(good.clone(), offsets::PAYLOAD_LEN, &[0xFF, 0xFF]), WireError::BadLength),
@@ -181,7 +181,9 @@ fn items_and_payloads_are_refused_by_name() {
     let actor = OTHER.as_u64().to_le_bytes();
     let items: Vec<(Vec<u8>, RecordError)> = vec![
         (vec![0], BadItem(0)),
-        (vec![13], BadItem(13)),
+        (vec![14], BadItem(14)),
+        ([&[13][..], &actor, &[1, 0, 1]].concat(), BadFold),
+        ([&[13][..], &ActorId::fold_slot(1, 1).as_u64().to_le_bytes(), &[1, 1, 1]].concat(), BadFold),
         (vec![1, 2], BadBool),
         ([&[2][..], &actor, &[0, 1]].concat(), BadDots),
         ([&[2][..], &actor, &[2], &[0xFF; 9], &[1]].concat(), BadRange),
@@ -207,6 +209,25 @@ fn items_and_payloads_are_refused_by_name() {
     assert_eq!(VectorPart::decode(&entry(4, 3)), Err(BadRange));
     assert_eq!(Heartbeat::decode(&[0; 33]), Err(TrailingBytes));
     assert_eq!(SyncAck::decode(&[2; 21]), Err(BadBool));
+    let fold = |step: u8, number: u8, epochs: &[(u64, u64)]| {
+        let head = [&[step, 9, 0, 0, 0][..], &[0; 8], &[number, 0, epochs.len() as u8]].concat();
+        let epoch = |(actor, last): &(u64, u64)| [actor.to_le_bytes(), last.to_le_bytes()].concat();
+        [head, epochs.iter().flat_map(epoch).collect()].concat()
+    };
+    assert!(Fold::decode(&fold(0, 1, &[(5, 1), (6, 1)])).is_ok() && Fold::decode(&fold(2, 0, &[])).is_ok());
+    let slot = ActorId::fold_slot(1, 1).as_u64();
+    for bad in [
+        fold(3, 0, &[]),
+        fold(0, 1, &[]),
+        fold(0, 0, &[(5, 1)]),
+        fold(0, 1, &[(6, 1), (5, 1)]),
+        fold(0, 1, &[(5, 0)]),
+        fold(0, 1, &[(slot, 1)]),
+        fold(1, 0, &[(5, 1)]),
+        fold(2, 1, &[]),
+    ] {
+        assert_eq!(Fold::decode(&bad), Err(BadFold), "{bad:02x?}");
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("sync_data", wire::sync_data),
     ("sync_ack", wire::sync_ack),
     ("forget", wire::forget),
+    ("fold", wire::fold),
     ("engine", engine::engine),
     ("snapshot", engine::snapshot),
     ("ring", ring::ring),

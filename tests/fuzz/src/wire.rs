@@ -87,6 +87,7 @@ pub(crate) fn accepted(bytes: &[u8], frame: &Frame<'_>) {
         FrameType::SyncData => sync_data(frame.payload),
         FrameType::SyncAck => sync_ack(frame.payload),
         FrameType::Forget => forget(frame.payload),
+        FrameType::Fold => fold(frame.payload),
     }
 }
 
@@ -331,6 +332,9 @@ fn check_item(item: &SyncItem<'_>, bytes: &[u8]) -> usize {
         }
         SyncItem::Key { key, .. } => check_key(key),
         SyncItem::Touch { seq, .. } | SyncItem::Dropped { seq, .. } => assert_ne!(seq, 0),
+        SyncItem::Folded { actor, last, number, .. } => {
+            assert!(last > 0 && number > 0 && actor.fold_number().is_none());
+        }
         SyncItem::RegisterValue { value, .. } => assert!(value.len() <= MAX_REGISTER_BYTES),
         SyncItem::Element { element, dots: encoded, more } => {
             assert!(element.len() <= MAX_ELEMENT_BYTES);
@@ -359,6 +363,19 @@ pub fn forget(data: &[u8]) {
             let again = payload(|frame| Forget::encode(frame, answers, round, digest, nodes.iter()));
             assert_eq!(again, data);
         }
+        Err(error) => refused(error),
+    }
+}
+
+/// A question about dead epochs, an agreement or a decision.
+pub fn fold(data: &[u8]) {
+    match Fold::decode(data) {
+        Ok(Fold { step: FoldStep::Ask, round, digest, number, epochs }) => {
+            let epochs: Vec<_> = epochs.iter().collect();
+            let again = payload(|frame| Fold::encode_question(frame, round, digest, number, &epochs));
+            assert_eq!(again, data);
+        }
+        Ok(Fold { step, round, .. }) => assert_eq!(payload(|frame| Fold::encode(frame, step, round)), data),
         Err(error) => refused(error),
     }
 }

@@ -104,6 +104,7 @@ replays!(
     sync_data,
     sync_ack,
     forget,
+    fold,
     engine,
     snapshot,
     ring,

@@ -3,7 +3,7 @@
 //! Swarm testing leaves each choice to chance, and what needs five of them at once comes once in a thousand seeds. The
 //! bug zoo showed which such places nobody went to: a log that goes round by bytes and not by records, a removal that is
 //! ahead of its add while a sync runs, a sync of so many frames that it breaks in the middle, two writes of one moment, a host
-//! that is forgotten before the others have told each other what they have of it. More than half of the seeds are bent towards one of these; everything that is not set here stays as it was drawn.
+//! that is forgotten before the others have told each other what they have of it, more epochs than a vector has room for. More than half of the seeds are bent towards one of these; everything that is not set here stays as it was drawn.
 
 use crate::draw::Draw;
 use crate::incident::{Crash, CrashPoint, Incident, What};
@@ -28,6 +28,7 @@ impl Plan {
             8..=10 => self.drop_keys(&mut draw),
             11..=13 => self.come_back(&mut draw),
             14..=16 if self.nodes > 2 => self.forget_soon(&mut draw),
+            17..=18 => self.restart_often(&mut draw),
             _ => {}
         }
     }
@@ -180,6 +181,48 @@ impl Plan {
         if draw.per_mille(400) {
             let (node, crash) = (draw.index(self.nodes), draw.pick(&Crash::ALL));
             self.crash(node, crash, at_ns + draw.below(2 * lasts_ns));
+        }
+        self.incidents.sort_by_key(|incident| incident.at_ns);
+    }
+
+    /// Hosts come back again and again, in new epochs: more of them than a vector has room for, unless those that are over are
+    /// folded. Some bring copies from before that, or nothing.
+    fn restart_often(&mut self, draw: &mut Draw) {
+        self.only(|kind| matches!(kind, Kind::Counter | Kind::Set));
+        (self.storage, self.operations, self.active_ns) = (Storage::Durable, 500, 5_000 * MS);
+        self.timers.anti_entropy_ns = 40 * MS;
+        self.limits.max_actors = 3 * self.nodes + 6;
+        let workload = &mut self.workload;
+        (workload.keys, workload.skew, workload.elements) = (8, 1, 4);
+        (workload.burst, workload.one_writer) = (1, false);
+        self.network.loss = self.network.loss.min(50);
+        for host in &mut self.hosts {
+            (host.starts_at_ns, host.fsync_ns, host.snapshot_ns) = (0, 10 * MS, 60 * MS);
+            host.copied_per_mille = 150;
+        }
+        self.incidents.clear();
+        let kinds = [
+            Crash::TailLost,
+            Crash::TailLost,
+            Crash::TailLost,
+            Crash::AllLost,
+            Crash::OldCopy,
+            Crash::RestoredImage,
+        ];
+        let mut at_ns = draw.between(200 * MS, 500 * MS);
+        while at_ns < self.active_ns {
+            self.crash(draw.index(self.nodes), draw.pick(&kinds), at_ns);
+            if draw.per_mille(250) {
+                let (one, other) = (draw.index(self.nodes), draw.index(self.nodes));
+                let lasts_ns = draw.between(50 * MS, 400 * MS);
+                self.incidents.push(Incident {
+                    at_ns,
+                    lasts_ns,
+                    what: What::DeadDirection { from: one, to: other },
+                });
+            }
+            // Long enough now and then for a round.
+            at_ns += draw.pick(&[30 * MS, 100 * MS, 300 * MS, 600 * MS]);
         }
         self.incidents.sort_by_key(|incident| incident.at_ns);
     }

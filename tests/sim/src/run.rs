@@ -88,11 +88,12 @@ impl Summary {
             self.world_ns as f64 / 1e9
         );
         let Reached { syncs, syncs_abandoned, full_walks, records_in_sync, .. } = self.reached;
-        let Reached { refused_at_bounds, retransmitted, keys_dropped, epochs_ended, .. } = self.reached;
+        let Reached { refused_at_bounds, retransmitted, keys_dropped, epochs_ended, folds, .. } =
+            self.reached;
         text += &format!(
             "engines: syncs {syncs}, given up {syncs_abandoned}, full walks {full_walks}, records inside a sync \
              {records_in_sync}, refused at bounds {refused_at_bounds}, retransmitted {retransmitted}, keys dropped \
-             {keys_dropped}, epochs ended by peers {epochs_ended}\n"
+             {keys_dropped}, epochs ended by peers {epochs_ended}, folds {folds}\n"
         );
         for Failed { seed, failure } in &self.failed {
             text += &format!(

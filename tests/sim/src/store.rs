@@ -82,14 +82,22 @@ impl Host {
             let shard = &mut self.shards[index];
             let Some(walking) = &mut shard.walking else { continue };
             let mut buffer = [0u8; MAX_FRAME_BYTES];
+            let mut given_up = false;
             for _ in 0..FRAMES_PER_TURN {
                 match shard.engine.write_snapshot(&mut buffer) {
                     Some(len) if len > 0 => walking.frames.push(buffer[..len].to_vec()),
                     Some(_) => {}
-                    None => break,
+                    None => {
+                        given_up = true;
+                        break;
+                    }
                 }
             }
             if !shard.engine.snapshot_is_whole(walking.number) {
+                if given_up {
+                    // Names of folded epochs came that it had not told.
+                    shard.walking = None;
+                }
                 continue;
             }
             // Somebody copies the storage now and then.

@@ -82,6 +82,8 @@ pub struct Reached {
     pub keys_dropped: u64,
     /// Epochs that ended because a peer knew more of them.
     pub epochs_ended: u64,
+    /// Decisions to fold epochs that are over.
+    pub folds: u64,
 }
 
 impl Reached {
@@ -95,6 +97,7 @@ impl Reached {
         self.retransmitted += other.retransmitted;
         self.keys_dropped += other.keys_dropped;
         self.epochs_ended += other.epochs_ended;
+        self.folds += other.folds;
     }
 }
 
@@ -305,6 +308,7 @@ impl<'d> World<'d> {
                 retransmitted: stats.frames_retransmitted,
                 keys_dropped: stats.keys_dropped,
                 epochs_ended: 0,
+                folds: stats.folds,
             });
         }
     }

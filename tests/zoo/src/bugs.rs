@@ -194,6 +194,31 @@ bugs! {
     RoundOutlivesSession "round-outlives-session" Test("lattice-engine", "a_round_ends_when_a_session_begins");
     /// A member that is in the middle of a sync answers what it has so far: what it is about to learn is given up.
     AnswersDuringSync "answers-during-sync" Test("lattice-engine", "who_is_in_a_sync_gives_no_answer");
+
+    // Folding.
+
+    /// The live epoch of a node folds its dead ones without waiting for the others: one of them has operations that it never
+    /// heard of, and they are not taken any more.
+    FoldBeforeAgreed "fold-before-agreed" Simulator;
+    /// A member agrees that an epoch ends where the asker says, although it has more of it, or less.
+    FoldsWhatItLacks "folds-what-it-lacks"
+        Test("lattice-engine", "a_member_agrees_to_what_it_knows_itself_and_heeds_only_what_it_agreed_to");
+    /// What comes from an epoch that was folded, late or from a restored machine, is taken as if it were alive.
+    FoldedEpochIsHeard "folded-epoch-is-heard"
+        Test("lattice-engine", "who_goes_on_in_a_folded_epoch_is_told_that_it_is_over");
+    /// Where a slot comes, the entries stay that are in it: counted twice.
+    FoldedEntriesStay "folded-entries-stay" Simulator;
+    /// An entry that is in a slot is taken again from whoever has not folded it: counted twice.
+    FoldedEntryComesBack "folded-entry-comes-back"
+        Test("lattice-engine", "an_entry_that_is_in_a_slot_is_not_taken_again");
+    /// A slot is made without what the entries said that it stands for: increments are lost.
+    SlotForgetsEntries "slot-forgets-entries" Simulator;
+    /// Who has not folded what the sender has gets a filtered walk: keys whose touches were folded away are left out.
+    FilteredWalkDespiteFolds "filtered-walk-despite-folds" Simulator;
+    /// Counters are folded while a walk is under way that has not told the names: a snapshot that can't be read.
+    FoldsUnderWalks "folds-under-walks"
+        Test("lattice-engine", "a_walk_that_has_not_told_the_names_shows_no_slot");
+
     /// Two hosts with equal vectors and different states take no notice: what a sync showed beyond its C, and whose origin died
     /// before its records came, one of them has and the other never gets.
     DigestsNotCompared "digests-not-compared"

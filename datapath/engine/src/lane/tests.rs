@@ -149,7 +149,7 @@ fn a_new_session_begins_with_nothing_known_of_the_peer() {
     let mut lane = up();
     lane.note_offset(5);
     lane.owe_ack(T, true, &timers());
-    lane.view = PeerView { state_digest: 1, vector_digest: 2, known: true };
+    lane.view = PeerView { folds: 0, state_digest: 1, vector_digest: 2, known: true };
     (lane.vector_part, lane.stable_part) = (Some(1), Some(1));
     (lane.differs_since_ns, lane.sync_rest_until_ns) = (Some(T), T);
     lane.progress = [Some(1); 2];

@@ -163,6 +163,8 @@ pub struct World {
     sent: u64,
     /// Frames of the past, a sample.
     past: Vec<(usize, Vec<u8>)>,
+    /// Operations of epochs that are over which nobody had any more: they count as seen, without effect.
+    given_up: BTreeSet<Dot>,
 }
 
 /// Frames that are kept to be replayed.
@@ -185,6 +187,7 @@ impl World {
             network: BTreeMap::new(),
             sent: 0,
             past: Vec::new(),
+            given_up: BTreeSet::new(),
         };
         for node in 0..hosts {
             let host = world.make_host(node, hosts, 1);
@@ -327,6 +330,9 @@ impl World {
                 }
             }
             let Host { engine, board, .. } = &mut self.hosts[host];
+            for &(actor, gap) in engine.last_closed() {
+                self.given_up.extend((gap.first..=gap.last).map(|seq| Dot { actor, seq }));
+            }
             engine.commit(now, board);
             if self.now_ns >= engine.deadline_ns() {
                 engine.tick(now);
@@ -430,7 +436,8 @@ impl World {
         let records = self.witness.borrow();
         let known: Vec<_> = records
             .iter()
-            .filter(|(dot, _)| vector.contains(**dot))
+            .filter(|(dot, _)| vector.clock(dot.actor).is_some_and(|clock| clock.contains(dot.seq)))
+            .filter(|(dot, _)| !self.given_up.contains(dot))
             .map(|(dot, bytes)| (*dot, decode_record(bytes, dot.actor).expect("an engine's own record").0))
             .collect();
         let mut gone: BTreeSet<Dot> = BTreeSet::new();

@@ -134,6 +134,11 @@ pub fn item() -> impl Strategy<Value = OwnedItem> {
         }),
         Just(SyncItem::VectorEnd),
         dot().prop_map(|dot| SyncItem::Dropped { actor: dot.actor, seq: dot.seq }),
+        (dot(), 1u16.., any::<bool>()).prop_map(|(dot, number, settled)| {
+            // The last generation is no epoch's.
+            let actor = ActorId::new(dot.actor.node(), dot.actor.epoch() & ((1 << 47) - 1));
+            SyncItem::Folded { actor, last: dot.seq, number, settled }
+        }),
         dot().prop_map(|dot| SyncItem::Touch { actor: dot.actor, seq: dot.seq }),
         (actor(), wide(), wide()).prop_map(|(actor, increments, decrements)| SyncItem::CounterEntry {
             actor,

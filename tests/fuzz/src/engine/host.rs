@@ -328,7 +328,8 @@ impl Host {
             | FrameType::Vector
             | FrameType::Stable
             | FrameType::SyncAck
-            | FrameType::Forget => {}
+            | FrameType::Forget
+            | FrameType::Fold => {}
         }
     }
 
@@ -350,7 +351,9 @@ impl Host {
         }
         let most = limits.max_pre_removed * sources + self.replayed_dots;
         assert!(engine.stats().pre_removed <= most as u64 || self.believes);
-        assert_eq!(engine.vector_digest(), state::vector_digest(vector), "the vector's digest");
+        // With folded epochs it is another one, of names that only the engine knows.
+        let folded = engine.stats().epochs_folded > 0;
+        assert!(folded || engine.vector_digest() == state::vector_digest(vector), "the vector's digest");
     }
 
     /// A whole snapshot of the present state, and the state that it shows.

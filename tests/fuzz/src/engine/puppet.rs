@@ -2,8 +2,8 @@
 
 use lattice_crdt::{ActorId, Dot, Hlc, Kind, SeqRange};
 use lattice_wire::{
-    Ack, Deltas, Dots, Forget, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES, Op, Record,
-    SyncAck, SyncData, SyncItem, SyncRequest, VectorPart, decode_frame,
+    Ack, Deltas, Dots, Fold, FoldStep, Forget, FrameType, FrameWriter, Header, Heartbeat, MAX_FRAME_BYTES,
+    Op, Record, SyncAck, SyncData, SyncItem, SyncRequest, VectorPart, decode_frame,
 };
 
 use std::collections::BTreeMap;
@@ -212,6 +212,18 @@ fn write_parts(frame: &mut FrameWriter<'_>, sync_id: u32, cast: &Cast, input: &m
                 (0..parts % 3).map(|_| (cast.actor(input).node(), input.u8().max(1))).collect();
             Forget::encode(frame, input.below(2) == 0, round, digest, nodes)
         }
+        FrameType::Fold => {
+            let (round, digest) = (input.number() as u32, input.number());
+            let step = input.choose(&[FoldStep::Ask, FoldStep::Ask, FoldStep::Agree, FoldStep::Decide]);
+            if step == FoldStep::Ask {
+                let epochs: BTreeMap<ActorId, u64> =
+                    (0..1 + parts % 3).map(|_| (cast.actor(input), input.number())).collect();
+                let epochs: Vec<_> = epochs.into_iter().collect();
+                Fold::encode_question(frame, round, digest, u16::from(input.u8()), &epochs)
+            } else {
+                Fold::encode(frame, step, round)
+            }
+        }
     };
 }
 
@@ -232,7 +244,13 @@ fn push_item(frame: &mut FrameWriter<'_>, cast: &Cast, input: &mut Input<'_>) {
     let (kind, key) = kind_and_key(input);
     let dots = cast.dots(input);
     let element = element(kind, input);
-    let item = match input.below(12) {
+    let item = match input.below(13) {
+        12 => SyncItem::Folded {
+            actor: cast.actor(input),
+            last: input.number(),
+            number: u16::from(input.u8()),
+            settled: input.below(2) == 0,
+        },
         0 => SyncItem::Begin { full_walk: input.below(2) == 0, keys: input.number() },
         1 => {
             let SeqRange { first, last } = range(input);

@@ -89,6 +89,12 @@ impl Reader {
             (Stage::Vector, &SyncItem::VectorRange { actor, first, last }) => {
                 state.vector.cover_range(actor, SeqRange { first, last });
             }
+            (Stage::Vector, &SyncItem::Folded { actor, last, settled, .. }) => {
+                assert!(!state.vector.is_settled(actor), "{actor} is folded once");
+                if settled {
+                    state.vector.settle(actor, last);
+                }
+            }
             (Stage::Vector, &SyncItem::Dropped { actor, seq }) => {
                 assert_eq!(state.dropped.insert(actor, seq), None, "an actor's highest, once");
             }

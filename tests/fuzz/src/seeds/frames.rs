@@ -37,6 +37,7 @@ fn target_of(frame_type: FrameType) -> &'static str {
         FrameType::SyncData => "sync_data",
         FrameType::SyncAck => "sync_ack",
         FrameType::Forget => "forget",
+        FrameType::Fold => "fold",
     }
 }
 
