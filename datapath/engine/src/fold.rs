@@ -132,7 +132,8 @@ pub(crate) struct Folds {
 
 impl Folds {
     pub(crate) fn new(next_round: u32, due_ns: u64) -> Self {
-        Self { next_round, due_ns, most: MAX_EPOCHS_PER_FOLD, ..Self::default() }
+        let pass_due_ns = due_ns.max(1);
+        Self { next_round, due_ns, pass_due_ns, most: MAX_EPOCHS_PER_FOLD, ..Self::default() }
     }
 
     pub(crate) fn get(&self, actor: ActorId) -> Option<Folded> {
