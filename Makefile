@@ -9,6 +9,7 @@
 #   make fuzz     every fuzz target for FUZZ_SECONDS (600) each; needs cargo-fuzz
 #   make mutants  the mutation score of crdt, wire and engine: hours; needs cargo-mutants
 #   make kill     a daemon killed and cut off from its power under load, KILLS (500) times
+#   make upgrade  hosts of an earlier commit (FROM=...) replaced one by one by this build, in one cluster
 #   make forged   ten million forged, replayed and old frames at a worker that takes sealed ones only: none is let in
 #   make soak     the four-minute convergence test under 30 % loss, duplication and reordering
 #   make bench    what everything costs, in about five minutes: one table, and target/bench/report.html (RUNS=5: medians of five)
@@ -39,7 +40,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 FUZZ_SECONDS ?= 600
 
-.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill forged soak bench bench-deps test-deps check fmt man deb
+.PHONY: deps build demo test instructions sim zoo model fuzz mutants kill upgrade forged soak bench bench-deps test-deps check fmt man deb
 .PHONY: c c-install wheel python-test
 
 deps:
@@ -98,6 +99,14 @@ kill: deps
 
 forged: deps
 	LATTICE_FORGED_FRAMES=10000000 cargo test --release -p lattice-worker --test seals -- --nocapture
+
+# The release before, or any commit that FROM names, is built in a directory of its own.
+upgrade: deps
+	@test -n "$(FROM)" || { echo "make upgrade FROM=<commit or tag of the release before>"; exit 2; }
+	scripts/before.sh $(FROM) $(abspath $(TARGET))/before
+	cargo build --release -p lattice-control --bins
+	LATTICE_BIN_DIR=$(abspath $(TARGET))/release LATTICE_BEFORE_BIN_DIR=$(abspath $(TARGET))/before/release \
+		cargo test --release -p lattice-cluster --test upgrade -- --nocapture
 
 soak: deps
 	cargo build --release -p lattice-control -p lattice-client --bins --examples

@@ -273,6 +273,9 @@ pub enum Refusal {
     /// The key's namespace has as many keys as it may have.
     #[error("the key's namespace is full: write to a key that exists, or raise its limit")]
     NamespaceFull,
+    /// The daemon's host is about to be stopped (`latticectl drain`): write elsewhere.
+    #[error("the host is drained, about to be stopped: write on another one")]
+    Drained,
     /// A code that this version of the client does not know.
     #[error("reason {0}, unknown to this client")]
     Other(u16),
@@ -300,6 +303,7 @@ impl Refusal {
             codes::OTHER_KIND_DECLARED => Refusal::OtherKindDeclared,
             codes::UNDECLARED => Refusal::Undeclared,
             codes::NAMESPACE_FULL => Refusal::NamespaceFull,
+            codes::DRAINED => Refusal::Drained,
             other => Refusal::Other(other),
         }
     }

@@ -173,6 +173,7 @@ fn a_refused_write_names_its_reason_and_changes_nothing() {
         (codes::CAPACITY_EXCEEDED, Refusal::CapacityExceeded),
         (codes::KIND_MISMATCH, Refusal::KindMismatch),
         (codes::CLOCK_SKEW, Refusal::ClockSkew),
+        (codes::DRAINED, Refusal::Drained),
         (codes::TOO_LARGE, Refusal::TooLarge),
         (codes::BAD_KEY, Refusal::BadKey),
         (codes::STALE_CELL, Refusal::StaleHandle),

@@ -6,6 +6,7 @@
 //! | `attached` | the workers answer, and no system call of a port failed between the last two looks | `/readyz` |
 //! | `synced` | no state sync comes in, and what peers had at the start is here | `/readyz` |
 //! | `capacity` | readers miss no value, and no shard is at `limits.max_keys` | `/readyz` |
+//! | `serving` | `latticectl drain` was not asked for, or taken back | `/readyz` |
 //! | `clock` | this clock is not ahead of the peers' by more than `timers.max_clock_skew_ms` | `/readyz` |
 //!
 //! Live means: restarting would not help. Ready means: an application that comes now sees and reaches what it should. A host
@@ -89,6 +90,8 @@ pub struct Facts {
     pub full_workers: Vec<u16>,
     /// Shards that hold as many keys as local writes may create.
     pub full_shards: Vec<u16>,
+    /// The host is about to be stopped.
+    pub is_drained: bool,
     /// How far this clock is ahead of the peers'.
     pub clock_ahead_ns: u64,
     /// From where on that is too far.
@@ -105,7 +108,8 @@ impl Facts {
     /// Whether applications should come here.
     #[must_use]
     pub fn ready(&self) -> Verdict {
-        Verdict::new(vec![self.polling(), self.attached(), self.synced(), self.capacity(), self.clock()])
+        let of_datapath = [self.polling(), self.attached(), self.synced(), self.capacity()];
+        Verdict::new(of_datapath.into_iter().chain([self.serving(), self.clock()]).collect())
     }
 
     fn polling(&self) -> Condition {
@@ -156,6 +160,11 @@ impl Facts {
         Condition::new("capacity", full_workers.chain(full_shards).collect())
     }
 
+    fn serving(&self) -> Condition {
+        let reason = "it is drained, about to be stopped: `latticectl drain --undo` takes it back";
+        Condition::new("serving", self.is_drained.then(|| reason.to_owned()).into_iter().collect())
+    }
+
     fn clock(&self) -> Condition {
         let too_far = (self.clock_ahead_ns > self.max_clock_skew_ns).then(|| {
             format!(
@@ -193,14 +202,15 @@ mod tests {
         let (live, ready) = (healthy().live(), healthy().ready());
         assert!(live.ok && ready.ok, "{live:?} {ready:?}");
         let names: Vec<&str> = ready.conditions.iter().map(|condition| condition.name.as_str()).collect();
-        assert_eq!(names, ["polling", "attached", "synced", "capacity", "clock"]);
+        assert_eq!(names, ["polling", "attached", "synced", "capacity", "serving", "clock"]);
         assert_eq!(live.to_text("not live"), "ok\n+ polling\n");
     }
 
     #[test]
     fn each_fault_makes_one_condition_fail_and_says_why() {
         type Fault = fn(&mut Facts);
-        let cases: [(&str, &str, Fault); 10] = [
+        let cases: [(&str, &str, Fault); 11] = [
+            ("serving", "drain --undo", |f| f.is_drained = true),
             ("polling", "worker 1 made no turn for 1.0 s", |f| f.heartbeat_ages_ns[1] = SECOND),
             ("polling", "worker 0 has not begun", |f| f.heartbeat_ages_ns[0] = u64::MAX),
             ("attached", "worker 1 does not answer", |f| f.mute_workers = vec![1]),

@@ -8,6 +8,10 @@
 //!   {"op":"snapshot"}   -> {"ok":true,"shards":4}            each shard is about to be written; its status says when it is
 //!   {"op":"forget","node":3} -> {"ok":true,"node":3,"generation":1}   it is no member any more
 //!   {"op":"backup"}     -> {"ok":true,"cluster":…}           see [`Backup`]; with descriptors, as attach
+//!   {"op":"why","key":"k"} -> {"ok":true,"kinds":[…]}        see [`Why`]
+//!   {"op":"diff","node":2} -> {"ok":true,"keys":[…]}         see [`Diff`]
+//!   {"op":"drain","step":"look"} -> {"ok":true,"drains":…}   see [`Drained`]
+//!   {"op":"converged-all"} -> {"ok":true,"converged":true,…} see [`AllConverged`]
 //!   anything else       -> {"ok":false,"error":"<for people>","code":"<for programs>"}
 //! ```
 //!
@@ -15,6 +19,16 @@
 //! detached; when the daemon closes it, the client has lost its rings (it broke their rules, or the daemon stopped).
 //! Numbers of 64 bits that are names rather than amounts (actors, digests) are hexadecimal strings, because JSON readers
 //! round large numbers. Fields may be added: readers ignore those that they do not know.
+
+mod bytes;
+mod compare;
+mod drain;
+mod why;
+
+pub use bytes::Bytes;
+pub use compare::{AllConverged, Diff, DifferentKey, HostAccount, Lack, MAX_DIFFERENT_KEYS};
+pub use drain::{DrainPeer, DrainStep, Drained};
+pub use why::{By, Did, MAX_PARTS, Why, WhyKind, WhyPart};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +44,7 @@ use crate::health;
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// What a client may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Request {
     /// Rings, to write.
@@ -50,6 +64,36 @@ pub enum Request {
     Snapshot,
     /// A fresh snapshot of every shard, as open files.
     Backup,
+    /// Who made a key what it is.
+    Why {
+        /// The key.
+        key: Bytes,
+        /// Of a set, only this element.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        element: Option<Bytes>,
+    },
+    /// The keys that another host holds otherwise.
+    Diff {
+        /// Its node id.
+        node: u16,
+        /// Only keys that begin with this.
+        #[serde(default = "Bytes::empty")]
+        prefix: Bytes,
+        /// So many at most, and never more than [`MAX_DIFFERENT_KEYS`].
+        #[serde(default = "all_different_keys")]
+        most: usize,
+    },
+    /// Whether all hosts of the cluster hold the same, and who lacks what.
+    ConvergedAll,
+    /// This host is about to be stopped.
+    Drain {
+        /// What is to be done.
+        step: DrainStep,
+    },
+}
+
+fn all_different_keys() -> usize {
+    MAX_DIFFERENT_KEYS
 }
 
 /// Codes of errors, for programs.
@@ -70,6 +114,10 @@ pub mod codes {
     pub const UNKNOWN_NODE: &str = "unknown-node";
     /// The node lives, and is not to be forgotten.
     pub const NODE_UP: &str = "node-up";
+    /// There are no certificates, and so no sessions in which hosts ask each other.
+    pub const NO_SESSIONS: &str = "no-sessions";
+    /// Another host gave no answer that can be used.
+    pub const PEER: &str = "peer";
     /// The daemon is stopping.
     pub const STOPPING: &str = "stopping";
     /// The configuration file can't be used, or there is none.
@@ -290,6 +338,12 @@ pub struct Peer {
     /// How long the oldest of them has been waiting, at least, to about a second; milliseconds.
     #[serde(default)]
     pub acked_lag_ms: u64,
+    /// Own operations that it would not have after the worst restart, as far as it has said, summed over shards.
+    #[serde(default)]
+    pub durable_lag_seqs: u64,
+    /// It has said that it is about to be stopped.
+    #[serde(default)]
+    pub leaving: bool,
     /// It holds in every shard what this node holds.
     pub converged: bool,
     /// Largest smoothed round trip of its shards, microseconds; 0 before the first.
@@ -481,6 +535,7 @@ mod tests {
             (r#"{"op":"reload"}"#, Request::Reload),
             (r#"{"op":"snapshot"}"#, Request::Snapshot),
             (r#"{"op":"backup"}"#, Request::Backup),
+            (r#"{"op":"why","key":"k"}"#, Request::Why { key: b"k"[..].into(), element: None }),
         ] {
             assert_eq!(serde_json::from_str::<Request>(text).ok(), Some(request), "{text}");
         }

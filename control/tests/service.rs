@@ -117,6 +117,20 @@ fn a_hangup_reads_the_file_and_a_daemon_without_one_says_so() {
 }
 
 #[test]
+fn a_reload_reads_certificates_too_whatever_the_configuration_says() {
+    let [node, ..] = Node::members();
+    let read = || node.log().matches("certificates read anew").count();
+    assert_eq!(read(), 0, "they have not changed");
+    node.ctl_ok(&["reload"]);
+    support::wait_until("them to be read", || read() == 1);
+    edit(&node, "[limits]\n", "[limits]\nmax_keys = 0\n");
+    assert_eq!(node.ctl(&["reload"]).status.code(), Some(1));
+    support::wait_until("them to be read again", || read() == 2);
+    node.signal(Signal::HUP);
+    support::wait_until("them to be read by a hangup", || read() == 3);
+}
+
+#[test]
 fn the_unit_is_sound_and_exposes_little() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/systemd/latticed.service");
     let analyzed = Command::new("systemd-analyze")

@@ -38,6 +38,12 @@ impl Hlc {
         if physical > self.0 { Hlc(physical) } else { Hlc(self.0.saturating_add(1)) }
     }
 
+    /// The wall clock in it, unix time in nanoseconds, to 65.5 µs.
+    #[must_use]
+    pub const fn wall_ns(self) -> u64 {
+        self.0 & !LOGICAL_MASK
+    }
+
     /// The clock after it has seen `other`: the next [`tick`](Self::tick) is greater than both.
     #[must_use]
     pub fn observe(self, other: Hlc) -> Hlc {
@@ -54,6 +60,7 @@ mod tests {
         let wall_ns = 1_700_000_000_123_456_789;
         let mut clock = Hlc::default().tick(wall_ns);
         assert_eq!(clock.as_u64(), wall_ns / 65_536 * 65_536, "unix time to 65.5 µs, no logical part yet");
+        assert_eq!((clock.wall_ns(), clock.tick(0).wall_ns()), (clock.as_u64(), clock.as_u64()));
         for wall_ns in std::iter::repeat_n(wall_ns, 70_000).chain([wall_ns - 5_000_000_000, 0]) {
             let next = clock.tick(wall_ns);
             assert!(next > clock);

@@ -15,9 +15,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, Incoming};
+use quinn::{Connection, Endpoint, Incoming};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::ask::Question;
 use crate::dials::Dials;
 use crate::hello::{Hello, Sealing};
 use crate::judge::{Known, judge};
@@ -26,7 +27,7 @@ use crate::member::{Member, Session};
 use crate::pair::PairKeys;
 use crate::pki::{Credentials, Subject};
 use crate::refusal::{End, Refusal};
-use crate::session::{self, Arrival, Note};
+use crate::session::{self, Arrival, Hands, Note};
 use crate::swim::{State, Swim};
 use crate::transport::{self, Admission, Gate};
 use crate::view::{Complaints, MemberView, Pair};
@@ -61,6 +62,8 @@ pub(crate) struct Hub {
     inbox: mpsc::Receiver<Note>,
     notes: mpsc::Sender<Note>,
     key_life: Duration,
+    /// Where members' questions go.
+    asked: mpsc::Sender<Question>,
     shared: Arc<Shared>,
     began: Instant,
 }
@@ -76,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) swim: Swim,
     pub(crate) key_life: Duration,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) asked: mpsc::Sender<Question>,
     pub(crate) began: Instant,
 }
 
@@ -101,8 +105,19 @@ impl Hub {
             notes,
             key_life: parts.key_life,
             shared: parts.shared,
+            asked: parts.asked,
             began: parts.began,
         }
+    }
+
+    /// What the task of a connection needs.
+    fn hands(&self) -> Hands {
+        Hands { hub: self.notes.clone(), asked: self.asked.clone() }
+    }
+
+    /// Where to tell it something.
+    pub(crate) fn notes(&self) -> mpsc::Sender<Note> {
+        self.notes.clone()
     }
 
     /// Runs until the task is dropped.
@@ -145,6 +160,8 @@ impl Hub {
             Note::Letter { session, node, letter } => self.read(session, node, letter),
             Note::Ended { session, node, end } => self.part(session, node, &end),
             Note::Failed { address, dialled, end } => self.failed(address, dialled, &end),
+            // An error: nobody wants to know any more.
+            Note::Find { node, found } => drop(found.send(self.session_with(node))),
         }
     }
 
@@ -165,6 +182,10 @@ impl Hub {
                 Session { connection, letters, dialled_here: dialled.is_some(), heard: Instant::now() };
             self.let_in(hello, session);
         }
+    }
+
+    fn session_with(&self, node: u16) -> Option<Connection> {
+        self.members.get(&node)?.session.as_ref().map(|session| session.connection.clone())
     }
 
     fn let_in(&mut self, hello: Hello, session: Session) {
@@ -302,7 +323,7 @@ impl Hub {
         let admission = self.gate.admit(Instant::now(), under_way, incoming.remote_address_validated());
         match (admission, Arc::clone(&self.handshakes).try_acquire_owned()) {
             (Admission::Accept, Ok(permit)) => {
-                tokio::spawn(session::accept(incoming, permit, self.notes.clone()));
+                tokio::spawn(session::accept(incoming, permit, self.hands()));
             }
             // An error: it has been asked already, and is let go.
             (Admission::Retry, _) => drop(incoming.retry()),
@@ -347,7 +368,7 @@ impl Hub {
         let own = self.own_hello(known.map(|(identity, _)| identity.node));
         match self.endpoint.connect_with(self.client.clone(), address, crate::pki::TLS_NAME) {
             Ok(connecting) => {
-                tokio::spawn(session::dial(connecting, address, own, self.notes.clone()));
+                tokio::spawn(session::dial(connecting, address, own, self.hands()));
             }
             Err(error) => {
                 let end = End { text: error.to_string(), is_quiet: false, is_myself: false };

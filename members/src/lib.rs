@@ -22,6 +22,7 @@
 //! | [`swim`] | who lives |
 //! | `hello`, `judge`, `refusal` | what nodes tell each other, who is let in, why not |
 //! | `transport`, `session` | QUIC: settings and bounds, one connection's way |
+//! | `ask` | what daemons ask each other over a session |
 //! | `member` | one of the others, as the hub keeps it |
 //! | `letter`, `pair` | keys of sealed frames: handed over in sessions, by pair of nodes |
 //! | `hub`, `dials`, `watch` | everybody; whom to dial; certificates that are replaced |
@@ -35,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod dials;
 mod hello;
 mod hub;
@@ -50,6 +52,7 @@ mod transport;
 mod view;
 mod watch;
 
+pub use ask::{AskError, MAX_ANSWER_BYTES, MAX_QUESTION_BYTES, Question};
 pub use refusal::Refusal;
 pub use view::{MemberView, Pair, SealView, View};
 
@@ -60,7 +63,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use hello::{Hello, Sealing};
 use hub::{Hub, Parts};
@@ -135,6 +138,10 @@ pub struct Members {
     shared: Arc<Shared>,
     endpoint: quinn::Endpoint,
     control: SocketAddr,
+    instance: u64,
+    /// The way to the hub.
+    notes: mpsc::Sender<session::Note>,
+    questions: tokio::sync::Mutex<mpsc::Receiver<Question>>,
 }
 
 struct Shared {
@@ -204,7 +211,8 @@ impl Members {
             is_asked: Notify::new(),
         });
         let identity = Identity { node: own.node, run: own.run, control: own.control };
-        let members = Self { shared: Arc::clone(&shared), endpoint: endpoint.clone(), control: own.control };
+        let (control, own_endpoint, own_shared) = (own.control, endpoint.clone(), Arc::clone(&shared));
+        let (asked, questions) = mpsc::channel(ask::MAX_WAITING);
         let hub = Hub::new(Parts {
             swim: Swim::new(identity, &options.timing, options.instance, 0),
             own,
@@ -215,8 +223,17 @@ impl Members {
             directory: options.directory,
             key_life: options.key_life,
             shared,
+            asked,
             began: Instant::now(),
         });
+        let members = Self {
+            shared: own_shared,
+            endpoint: own_endpoint,
+            control,
+            instance: options.instance,
+            notes: hub.notes(),
+            questions: tokio::sync::Mutex::new(questions),
+        };
         Ok((members, hub.run()))
     }
 
@@ -224,6 +241,12 @@ impl Members {
     #[must_use]
     pub fn control(&self) -> SocketAddr {
         self.control
+    }
+
+    /// Which run of this node this is, as [`MemberView::run`] shows it elsewhere.
+    #[must_use]
+    pub fn run(&self) -> String {
+        format!("{:016x}", self.instance)
     }
 
     /// What is known now.
@@ -245,20 +268,20 @@ impl Members {
 
     /// All workers open with the key of this number: the member may seal with it.
     pub fn key_told(&self, node: u16, key: u32) {
-        self.ask(Asked::Told { node, key });
+        self.order(Asked::Told { node, key });
     }
 
     /// The key for what is sent to a member was used so much that it is to be replaced.
     pub fn key_worn(&self, node: u16) {
-        self.ask(Asked::Worn { node });
+        self.order(Asked::Worn { node });
     }
 
     /// Frames of a member came with a key that is not known. It is asked for another one, if that lasts.
     pub fn key_unknown(&self, node: u16) {
-        self.ask(Asked::Unknown { node });
+        self.order(Asked::Unknown { node });
     }
 
-    fn ask(&self, asked: Asked) {
+    fn order(&self, asked: Asked) {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
         self.shared.is_asked.notify_one();
     }

@@ -77,6 +77,7 @@ impl Member {
             connected: self.session.is_some(),
             rtt_us: self.session.as_ref().map(rtt),
             epoch: format!("{:012x}", self.hello.epoch),
+            run: format!("{:016x}", self.hello.instance),
             seal: SealView {
                 sealed: self.keys.is_sealed,
                 sends_key_age_s: self.keys.seals().map(|(_, at)| age_s(at)),

@@ -19,6 +19,7 @@ use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::ask::{self, Question};
 use crate::hello::{self, Hello, ReadError};
 use crate::letter::{self, Letter};
 use crate::pki::Subject;
@@ -43,6 +44,15 @@ pub(crate) enum Note {
     Ended { session: usize, node: u16, end: End },
     /// A dial that came to nothing, or a session that was not let in.
     Failed { address: SocketAddr, dialled: bool, end: End },
+    /// The daemon wants the session with a node.
+    Find { node: u16, found: oneshot::Sender<Option<Connection>> },
+}
+
+/// Where the task of a connection tells what happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Hands {
+    pub(crate) hub: mpsc::Sender<Note>,
+    pub(crate) asked: mpsc::Sender<Question>,
 }
 
 /// A session that waits to be let in.
@@ -60,12 +70,7 @@ pub(crate) struct Arrival {
 }
 
 /// Dials an address and serves the session until it ends. `own` is what this node says of itself.
-pub(crate) async fn dial(
-    connecting: quinn::Connecting,
-    address: SocketAddr,
-    own: Hello,
-    hub: mpsc::Sender<Note>,
-) {
+pub(crate) async fn dial(connecting: quinn::Connecting, address: SocketAddr, own: Hello, hands: Hands) {
     let shaken = async {
         let connection = connecting.await.map_err(|error| End::of(&error))?;
         let answered = async {
@@ -77,28 +82,28 @@ pub(crate) async fn dial(
         let (read, streams) = answered.await.map_err(|error| End::of(&error))?;
         let hello = heard(&connection, read)?;
         let node = hello.node;
-        let (_, letters) = introduce(&connection, hello, Some(address), &hub).await?;
+        let (_, letters) = introduce(&connection, hello, Some(address), &hands.hub).await?;
         Ok(Shaken { connection, node, streams, letters })
     };
-    finish(shaken, address, true, hub.clone()).await;
+    finish(shaken, address, true, &hands).await;
 }
 
 /// Takes a connection that somebody else made, and serves the session until it ends. `_permit` counts it as a handshake
 /// until then.
-pub(crate) async fn accept(incoming: Incoming, permit: OwnedSemaphorePermit, hub: mpsc::Sender<Note>) {
+pub(crate) async fn accept(incoming: Incoming, permit: OwnedSemaphorePermit, hands: Hands) {
     let address = incoming.remote_address();
     let shaken = async {
         let connection = incoming.await.map_err(|error| End::of(&error))?;
         let (mut send, mut recv) = connection.accept_bi().await.map_err(|error| End::of(&error))?;
         let hello = heard(&connection, hello::read(&mut recv).await)?;
         let node = hello.node;
-        let (own, letters) = introduce(&connection, hello, None, &hub).await?;
+        let (own, letters) = introduce(&connection, hello, None, &hands.hub).await?;
         // An error here ends the connection, which is noticed below.
         let _ = send.write_all(&own.encode()).await;
         drop(permit);
         Ok(Shaken { connection, node, streams: Streams { send, recv }, letters })
     };
-    finish(shaken, address, false, hub.clone()).await;
+    finish(shaken, address, false, &hands).await;
 }
 
 /// A session that was let in.
@@ -173,29 +178,30 @@ async fn finish(
     shaken: impl Future<Output = Result<Shaken, End>>,
     address: SocketAddr,
     dialled: bool,
-    hub: mpsc::Sender<Note>,
+    hands: &Hands,
 ) {
     let outcome = tokio::time::timeout(HELLO_TIMEOUT, shaken).await;
     let end = match outcome {
-        Ok(Ok(shaken)) => return serve(shaken, hub).await,
+        Ok(Ok(shaken)) => return serve(shaken, hands).await,
         Ok(Err(end)) => end,
         Err(_) => End { text: "no answer".to_owned(), is_quiet: false, is_myself: false },
     };
     // An error: the hub has ended.
-    let _ = hub.send(Note::Failed { address, dialled, end }).await;
+    let _ = hands.hub.send(Note::Failed { address, dialled, end }).await;
 }
 
-/// Hands datagrams and letters to the hub, and writes the hub's letters, until the connection ends.
-async fn serve(shaken: Shaken, hub: mpsc::Sender<Note>) {
-    let Shaken { connection, node, mut streams, mut letters } = shaken;
+/// Hands datagrams and letters to the hub and questions to the daemon, and writes the hub's letters, until the connection ends.
+async fn serve(shaken: Shaken, hands: &Hands) {
+    let (Shaken { connection, node, mut streams, mut letters }, hub) = (shaken, &hands.hub);
     let session = connection.stable_id();
     let end = tokio::select! {
-        end = datagrams(&connection, node, &hub) => end,
-        refusal = letters_in(&mut streams.recv, session, node, &hub) => refuse(&connection, &refusal),
+        end = datagrams(&connection, node, hub) => end,
+        end = questions(&connection, node, &hands.asked) => end,
+        refusal = letters_in(&mut streams.recv, session, node, hub) => refuse(&connection, &refusal),
         never = letters_out(&mut streams.send, &mut letters) => match never {},
     };
     // An error: the hub has ended.
-    let _ = hub.send(Note::Ended { session, node, end }).await;
+    let _ = hands.hub.send(Note::Ended { session, node, end }).await;
 }
 
 async fn datagrams(connection: &Connection, node: u16, hub: &mpsc::Sender<Note>) -> End {
@@ -204,6 +210,16 @@ async fn datagrams(connection: &Connection, node: u16, hub: &mpsc::Sender<Note>)
         match connection.read_datagram().await {
             // A full inbox loses it, as any network may.
             Ok(bytes) => drop(hub.try_send(Note::Datagram { session, node, bytes })),
+            Err(error) => return End::of(&error),
+        }
+    }
+}
+
+async fn questions(connection: &Connection, node: u16, asked: &mpsc::Sender<Question>) -> End {
+    loop {
+        match ask::next(connection).await {
+            // As many at a time as a peer may have streams.
+            Ok(stream) => drop(tokio::spawn(ask::serve(node, stream, asked.clone()))),
             Err(error) => return End::of(&error),
         }
     }

@@ -231,11 +231,94 @@ async fn lie(
     let client = transport::client_config(credentials).expect("settings");
     let connecting = endpoint.connect_with(client, address, pki::TLS_NAME).expect("dialled");
     let (hub, mut notes) = tokio::sync::mpsc::channel(4);
-    tokio::spawn(session::dial(connecting, address, own, hub));
+    let (asked, _) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(session::dial(connecting, address, own, session::Hands { hub, asked }));
     match notes.recv().await {
         Some(Note::Failed { end, .. }) => (notes, end),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn two_daemons_with_one_id_that_come_by_different_seeds_are_both_told() {
+    let place = Place::new(112, 3);
+    let (a, b) = (place.start(1, 1), place.start(2, 1));
+    a.until_alive(&[2]).await;
+    b.until_alive(&[1]).await;
+    // Each seed hears of one of them first.
+    let copy = |address: u16, seed| {
+        let (control, data) = (place.address(address), place.address(address).ip());
+        Node::start(Options { control, data, ..place.options(3, seed) })
+    };
+    let (first, second) = (copy(7, 1), copy(8, 2));
+    // Whichever it is that each of the others holds for node 3, all of them say that there are two.
+    for node in [&a, &b, &first, &second] {
+        node.until("it to be told", |view| {
+            view.complaints.iter().any(|said| {
+                said.contains("node id 3 is host-3 at") || said.contains("node id 3 of this node")
+            })
+        })
+        .await;
+    }
+    assert_eq!((a.state(2), b.state(1)), (Some(State::Alive), Some(State::Alive)));
+}
+
+#[tokio::test]
+async fn a_member_answers_what_another_one_asks() {
+    let place = Place::new(110, 3);
+    let (a, b) = (place.start(1, 1), place.start(2, 1));
+    a.until_alive(&[2]).await;
+    b.until_alive(&[1]).await;
+    let asking = a.members.ask(2, b"how are you?", PATIENCE);
+    let answering = async {
+        let question = b.members.next_question().await.expect("a question");
+        assert_eq!((question.node, &question.bytes[..]), (1, &b"how are you?"[..]));
+        question.answer.send(vec![7; MAX_ANSWER_BYTES]).expect("it is waited for");
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
+    assert_eq!(answer.map(|answer| answer.len()), Ok(MAX_ANSWER_BYTES));
+    // The other way over the same session.
+    let (answer, ()) = tokio::join!(b.members.ask(1, b"", PATIENCE), async {
+        let question = a.members.next_question().await.expect("a question");
+        question.answer.send(Vec::new()).expect("it is waited for");
+    });
+    assert_eq!(answer, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn whoever_gets_no_answer_is_told_why() {
+    let place = Place::new(111, 3);
+    let (a, b) = (place.start(1, 1), place.start(2, 1));
+    a.until_alive(&[2]).await;
+    assert_eq!(a.members.ask(3, b"?", PATIENCE).await, Err(AskError::NoSession(3)));
+    let long = vec![0; MAX_QUESTION_BYTES + 1];
+    assert_eq!(a.members.ask(2, &long, PATIENCE).await, Err(AskError::TooLong(long.len())));
+    let short = Duration::from_millis(50);
+    let late = a.members.ask(2, b"?", short).await;
+    assert_eq!(late, Err(AskError::Timeout { node: 2, timeout: short }));
+    // Dropped without an answer, and one that is too long.
+    drop(b.members.next_question().await.expect("the question before"));
+    let too_long = vec![0; MAX_ANSWER_BYTES + 1];
+    for answer in [None, Some(too_long)] {
+        let (outcome, ()) = tokio::join!(a.members.ask(2, b"?", PATIENCE), async {
+            let question = b.members.next_question().await.expect("a question");
+            if let Some(answer) = answer {
+                question.answer.send(answer).expect("it is waited for");
+            }
+        });
+        assert!(matches!(outcome, Err(AskError::BrokenOff { node: 2, .. })), "{outcome:?}");
+    }
+    // As many as may wait, of a member that never takes one. The stream of each is broken off, and the session lives on.
+    let mut asked = tokio::task::JoinSet::new();
+    let members = Arc::new(a.members);
+    for _ in 0..64 {
+        let members = Arc::clone(&members);
+        asked.spawn(async move { members.ask(2, b"?", Duration::from_millis(300)).await });
+    }
+    while let Some(outcome) = asked.join_next().await {
+        assert!(outcome.expect("it ended").is_err());
+    }
+    assert!(members.view().members.iter().any(|member| member.node == 2 && member.connected));
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ pub struct MemberView {
     pub rtt_us: Option<u64>,
     /// The epoch that it began with, hexadecimal.
     pub epoch: String,
+    /// Which run of it this is, hexadecimal: another one after each start.
+    #[serde(default)]
+    pub run: String,
     /// How its frames are sealed.
     #[serde(default)]
     pub seal: SealView,

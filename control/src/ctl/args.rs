@@ -73,9 +73,28 @@ pub(super) enum Verb {
     },
     /// Tell whether this node and all its peers hold the same; exit with 1 if not.
     Converged {
+        /// Ask every host of the cluster, and tell which one lacks what.
+        #[arg(long)]
+        all: bool,
         /// Seconds to wait for it.
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
         timeout: Duration,
+    },
+    /// Take this host out of service before it is stopped: /readyz says no, members are told, local writes are refused, and what
+    /// it has is waited for to be on the other members. Exit with 1 if it is not in time; then it stays drained. A restart
+    /// serves again.
+    Drain(Drain),
+    /// Show the keys that another host holds otherwise than this one; exit with 1 if there are any. It needs certificates
+    /// ([security]).
+    Diff {
+        /// The other host's node id.
+        node: u16,
+        /// Only keys that begin with this.
+        #[arg(long, default_value = "")]
+        prefix: OsString,
+        /// Show so many keys at most.
+        #[arg(long, value_name = "KEYS", default_value_t = 100)]
+        most: usize,
     },
     /// Write a snapshot of every shard to the data directory and wait until all are durable.
     Snapshot {
@@ -106,7 +125,7 @@ pub(super) enum Verb {
         period: Duration,
     },
     /// Read the daemon's configuration file again: apply what can be, list what needs a restart. With mistakes in the file
-    /// nothing is changed.
+    /// nothing is changed. Certificates are read again in any case.
     Reload,
     /// Print a script that completes latticectl's commands, for a shell to read at its start. Needs no daemon.
     Completions {
@@ -142,6 +161,15 @@ pub(super) enum Verb {
         prefix: Option<OsString>,
         #[command(flatten)]
         read: Read,
+    },
+    /// Tell who made a key what it is: each part of its value with the operation that put it there (node, epoch, number), and
+    /// the last operation of everybody who wrote to it.
+    Why {
+        /// The key.
+        key: OsString,
+        /// Of a set, only this element.
+        #[arg(long, value_name = "ELEMENT", allow_hyphen_values = true)]
+        element: Option<OsString>,
     },
     /// Print a key's value, then each change of it, until interrupted.
     Watch(Watch),
@@ -279,6 +307,27 @@ pub(super) enum Cluster {
 
 /// Days for which a node's certificate holds unless the command line says otherwise.
 const DEFAULT_DAYS: u32 = 365;
+
+/// How to take this host out of service.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// Seconds between the moment from which /readyz says no, and that from which writes are refused: load balancers and
+    /// clients have them to leave.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
+    pub grace: Duration,
+    /// Seconds to wait until the others have everything.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+    pub timeout: Duration,
+    /// More than half of the members, this host among them, are enough; else it is all of them.
+    #[arg(long)]
+    pub majority: bool,
+    /// They are to have it on disk, so that they would still have it if all were to restart: they are asked for snapshots.
+    #[arg(long)]
+    pub durable: bool,
+    /// Serve again.
+    #[arg(long, conflicts_with_all = ["grace", "timeout", "majority", "durable"])]
+    pub undo: bool,
+}
 
 /// What to watch.
 #[derive(Args)]

@@ -3,7 +3,7 @@
 //! ```text
 //!   get members keys watch dump   segment, read-only        no daemon needed with --stale
 //!   add enable disable set …      rings (lattice-client)    wait until applied and visible on this host
-//!   status converged reload …     admin socket              one JSON line each way
+//!   status why converged …        admin socket              one JSON line each way
 //!   backup                        admin socket              and the snapshots' files, open
 //!   dump --backup                 file                      no daemon
 //!   top                           both                      counters from the segment, the rest from the socket
@@ -18,8 +18,10 @@ mod admin;
 mod args;
 mod backup;
 mod cluster;
+mod compare;
 mod data;
 mod discover;
+mod drain;
 mod dump;
 mod error;
 mod manual;
@@ -28,6 +30,7 @@ mod report;
 mod rules;
 mod top;
 mod watch;
+mod why;
 
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -83,7 +86,10 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
         Verb::Status => done(report::status(&place, &output)),
         Verb::Peers => done(report::peers(&place, &output)),
         Verb::Forget { node } => done(report::forget(&place, *node, &output)),
-        Verb::Converged { timeout } => report::converged(&place, *timeout, &output),
+        Verb::Converged { all: true, timeout } => compare::all_converged(&place, *timeout, &output),
+        Verb::Converged { all: false, timeout } => report::converged(&place, *timeout, &output),
+        Verb::Drain(how) => drain::drain(&place, how, &output),
+        Verb::Diff { node, prefix, most } => compare::diff(&place, *node, prefix, *most, &output),
         Verb::Dump { prefix, read, .. } => done(dump::dump(&place, prefix.as_bytes(), read)),
         Verb::Backup { file } => done(backup::backup(&place, file, &output)),
         Verb::Snapshot { timeout } => done(report::snapshot(&place, *timeout, &output)),
@@ -94,6 +100,7 @@ fn run(cli: &Cli) -> Result<Outcome, CtlError> {
         Verb::Get { key, read } => done(data::get(&place, key, read, &output)),
         Verb::Members { key, read } => done(data::members(&place, key, read, &output)),
         Verb::Keys { prefix, read } => done(data::keys(&place, prefix.as_deref(), read, &output)),
+        Verb::Why { key, element } => done(why::why(&place, key, element.as_deref(), &output)),
         Verb::Watch(watch) => done(watch::watch(&place, watch, &output)),
         Verb::Add { .. }
         | Verb::Enable { .. }

@@ -25,7 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::attach::Attachment;
-use super::{Daemon, StartError, attach, backup, forget, reload, status};
+use super::{Daemon, StartError, attach, backup, compare, drain, forget, reload, status, why};
 use crate::protocol::{MAX_LINE_BYTES, Refusal, Reply, Request, Snapshots, codes};
 
 /// Connections beyond `max_clients`, so that `latticectl` gets an answer when all clients are there.
@@ -182,15 +182,17 @@ impl Connection {
             Request::Attach => self.attach().await,
             Request::Status => self.send(&Reply::Done(status::status(&self.daemon).await)).await,
             Request::Snapshot => self.send(&self.snapshot().await).await,
-            Request::Forget { node } => match forget::request(&self.daemon, node).await {
-                Ok(done) => self.send(&Reply::Done(done)).await,
-                Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
-            },
+            Request::Forget { node } => self.send_outcome(forget::request(&self.daemon, node).await).await,
             Request::Backup => self.backup().await,
-            Request::Reload => match reload::reload(&self.daemon).await {
-                Ok(reloaded) => self.send(&Reply::Done(reloaded)).await,
-                Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
-            },
+            Request::Reload => self.send_outcome(reload::reload(&self.daemon).await).await,
+            Request::Diff { node, prefix, most } => {
+                self.send_outcome(compare::diff(&self.daemon, node, prefix, most).await).await
+            }
+            Request::Drain { step } => self.send_outcome(drain::drain(&self.daemon, step).await).await,
+            Request::ConvergedAll => self.send_outcome(compare::all_converged(&self.daemon).await).await,
+            Request::Why { key, element } => {
+                self.send_outcome(why::why(&self.daemon, key, element).await).await
+            }
             Request::Converged => self.send(&Reply::Done(status::convergence(&self.daemon).await)).await,
         }
     }
@@ -235,6 +237,13 @@ impl Connection {
         };
         self.attachment = Some(attachment);
         self.send_with_descriptors(&Reply::Done(reply), &descriptors).await
+    }
+
+    async fn send_outcome<T: Serialize>(&mut self, outcome: Result<T, Refusal>) -> Result<(), End> {
+        match outcome {
+            Ok(done) => self.send(&Reply::Done(done)).await,
+            Err(refusal) => self.send(&Reply::<Nothing>::Refused(refusal)).await,
+        }
     }
 
     async fn send<T: Serialize>(&mut self, reply: &Reply<T>) -> Result<(), End> {

@@ -23,7 +23,7 @@ use super::identity::Identity;
 use super::roster::Entry;
 use super::seals::Seals;
 use super::storage::Prepared;
-use super::{Daemon, StartError};
+use super::{Daemon, StartError, drain};
 use crate::config::Config;
 
 /// Pause between two tries to tell a worker that takes no commands at the moment.
@@ -71,6 +71,7 @@ pub async fn attend(daemon: Arc<Daemon>) {
             take_up(&daemon, &member).await;
         }
         seals.hand_on(&daemon, members, &pairs).await;
+        drain::tell_newcomers(&daemon).await;
         members.changed().await;
     }
 }

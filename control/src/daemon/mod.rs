@@ -21,7 +21,9 @@
 mod admin;
 mod attach;
 mod backup;
+mod compare;
 mod directory;
+mod drain;
 mod error;
 mod events;
 mod forget;
@@ -43,6 +45,7 @@ mod seals;
 mod start;
 mod status;
 mod storage;
+mod why;
 mod workers;
 
 pub use directory::{create_private, dev_path};
@@ -89,6 +92,8 @@ pub struct Daemon {
     roster: Roster,
     /// `None`: the peers are listed.
     members: Option<Members>,
+    walks: compare::Walks,
+    drain: drain::Drain,
     connections: AtomicUsize,
     bad_lines: AtomicU64,
     connection_log: Mutex<RateLimit>,

@@ -89,6 +89,7 @@ pub fn facts(daemon: &Daemon) -> health::Facts {
         },
         full_workers: sample.full_workers(),
         full_shards: sample.full_shards(daemon.config.limits.max_keys as u64),
+        is_drained: daemon.drain.is_announced(),
         clock_ahead_ns: sample.clock_ahead_ns(),
         max_clock_skew_ns: daemon.config.timers.max_clock_skew_ms.saturating_mul(1_000_000),
     }

@@ -123,11 +123,14 @@ impl Live {
     }
 }
 
-/// Reads the file again.
+/// Reads the file again. Certificates too, which lie in files of their own: whatever becomes of the configuration.
 ///
 /// # Errors
-/// [`Refusal`]: there is no file, or it has mistakes. Nothing was changed.
+/// [`Refusal`]: there is no file, or it has mistakes. Nothing of the configuration was changed.
 pub async fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
+    if let Some(members) = &daemon.members {
+        members.reload();
+    }
     let refused = |error: String| Refusal::new(codes::BAD_CONFIG, error);
     let file = daemon.live.file.as_ref().ok_or_else(|| {
         refused(

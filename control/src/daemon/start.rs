@@ -24,8 +24,8 @@ use super::roster::Roster;
 use super::storage::{Prepared, StorageThreads};
 use super::workers::Workers;
 use super::{
-    Daemon, RunError, StartError, admin, directory, events, http, interface, membership, namespaces, notify,
-    observe, ports, reload, storage,
+    Daemon, RunError, StartError, admin, compare, directory, drain, events, http, interface, membership,
+    namespaces, notify, observe, ports, reload, storage,
 };
 use crate::config::Config;
 
@@ -84,6 +84,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
         // Only now: whoever hears of this node sends it frames.
         tasks.spawn(hub);
         tasks.spawn(membership::attend(Arc::clone(&daemon)));
+        tasks.spawn(compare::attend(Arc::clone(&daemon)));
     }
     segment.mark_ready();
     announce(&daemon);
@@ -179,6 +180,8 @@ async fn start(
         routes,
         roster,
         members,
+        walks: compare::Walks::default(),
+        drain: drain::Drain::default(),
         connections: AtomicUsize::new(0),
         bad_lines: AtomicU64::new(0),
         connection_log: Daemon::new_connection_log(),
@@ -330,9 +333,6 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     if self.stop_on_hangup {
                         return tracing::info!("SIGHUP");
-                    }
-                    if let Some(members) = &daemon.members {
-                        members.reload();
                     }
                     reload::on_hangup(daemon).await;
                 }

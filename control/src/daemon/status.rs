@@ -158,7 +158,12 @@ pub(super) fn peers(daemon: &Daemon, workers: &[WorkerStatus]) -> Vec<Peer> {
     let of = |node| members.iter().find(|member| member.node == node).cloned();
     (0..)
         .zip(daemon.roster.entries())
-        .map(|(slot, peer)| Peer { member: of(peer.node), ..join_peer(daemon, slot, peer, workers) })
+        .map(|(slot, peer)| {
+            let member = of(peer.node);
+            let leaving =
+                member.as_ref().is_some_and(|member| daemon.drain.is_leaving(member.node, &member.run));
+            Peer { member, leaving, ..join_peer(daemon, slot, peer, workers) }
+        })
         .collect()
 }
 
@@ -175,6 +180,8 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         up: lanes.peek().is_some(),
         acked_lag_seqs: 0,
         acked_lag_ms: 0,
+        durable_lag_seqs: 0,
+        leaving: false,
         converged: lanes.peek().is_some(),
         rtt_us: 0,
         forgotten: lanes.peek().is_some(),
@@ -188,6 +195,7 @@ fn join_peer(daemon: &Daemon, slot: u16, peer: Entry, workers: &[WorkerStatus]) 
         joined.up &= lane.up;
         joined.converged &= lane.converged;
         joined.acked_lag_seqs = joined.acked_lag_seqs.saturating_add(lane.unacknowledged_seqs);
+        joined.durable_lag_seqs = joined.durable_lag_seqs.saturating_add(lane.undurable_seqs);
         joined.forgotten &= lane.forgotten;
         joined.holds_back_folding |= lane.holds_folding;
         joined.holds_back_keys = joined.holds_back_keys.saturating_add(lane.holds_back);
@@ -298,7 +306,8 @@ fn degraded(daemon: &Daemon, workers: &[WorkerStatus], peers: &[Peer]) -> Vec<St
         ));
     }
     reasons.extend(epochs(daemon, workers, peers));
-    for peer in peers.iter().filter(|peer| !peer.up && !peer.forgotten) {
+    // Who said that it is about to be stopped is missed by nobody.
+    for peer in peers.iter().filter(|peer| !peer.up && !peer.forgotten && !peer.leaving) {
         reasons.push(format!(
             "peer {} ({}) is down or unreachable: check that its latticed runs and that UDP ports {} to {} pass",
             peer.node,

@@ -7,7 +7,7 @@ use lattice_engine::{EngineConfig, EngineLimits, EngineTimers, Storage};
 use lattice_port::{PeerSlot, Port, Route};
 use lattice_segment::Writer;
 use lattice_worker::{
-    Command, Engine, Event, Handoff, Idle, WorkerConfig, WorkerHandle, WorkerParts, WorkerStatus,
+    Command, Engine, Event, Handoff, Idle, Look, WorkerConfig, WorkerHandle, WorkerParts, WorkerStatus,
     WorkerStorage,
 };
 
@@ -120,19 +120,27 @@ impl Workers {
         let deadline = Instant::now() + timeout;
         let mut statuses = Vec::with_capacity(requests.len());
         for request in requests {
-            loop {
-                match request.try_recv() {
-                    Ok(status) => {
-                        statuses.push(status);
-                        break;
-                    }
-                    Err(crossbeam_channel::TryRecvError::Disconnected) => break,
-                    Err(crossbeam_channel::TryRecvError::Empty) if Instant::now() >= deadline => break,
-                    Err(crossbeam_channel::TryRecvError::Empty) => tokio::time::sleep(ANSWER_POLL).await,
-                }
-            }
+            statuses.extend(answer(&request, deadline).await);
         }
         statuses
+    }
+
+    /// What a look at a shard's engine found; `None`: its worker did not answer by `deadline`. The worker stands still
+    /// meanwhile (see [`Look`]).
+    pub async fn look<T: Send + 'static>(
+        &self,
+        shard: u16,
+        deadline: Instant,
+        look: impl FnOnce(&Engine) -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        let (sender, found) = crossbeam_channel::bounded(1);
+        // It has room; an error only means that nobody waits any more.
+        let look = Look::new(move |engine| drop(sender.try_send(look(engine))));
+        let worker = lattice_segment::worker_of(shard, self.count());
+        if !self.send_until(worker, Command::Look { shard, look }, deadline).await {
+            return None;
+        }
+        answer(&found, deadline).await
     }
 
     /// The next event, if there is one.
@@ -170,6 +178,18 @@ impl Workers {
                 return Err(running);
             }
             tokio::time::sleep(STOP_POLL).await;
+        }
+    }
+}
+
+/// What a worker answers, if it does so in time.
+async fn answer<T>(answer: &crossbeam_channel::Receiver<T>, deadline: Instant) -> Option<T> {
+    loop {
+        match answer.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(crossbeam_channel::TryRecvError::Disconnected) => return None,
+            Err(crossbeam_channel::TryRecvError::Empty) if Instant::now() >= deadline => return None,
+            Err(crossbeam_channel::TryRecvError::Empty) => tokio::time::sleep(ANSWER_POLL).await,
         }
     }
 }

@@ -95,6 +95,21 @@ pub const FAMILIES: &[CounterFamily] = &[
     ),
     CounterFamily {
         family: family(
+            "latticed_merges_total",
+            Kind::Counter,
+            "Delta records of other hosts that were merged, by the type of their key.",
+        ),
+        labels: &["type"],
+        is_time: false,
+        sources: &[
+            source("merged_counters", &["counter"]),
+            source("merged_flags", &["flag"]),
+            source("merged_registers", &["register"]),
+            source("merged_sets", &["set"]),
+        ],
+    },
+    CounterFamily {
+        family: family(
             "latticed_deltas_skipped_total",
             Kind::Counter,
             "Delta records of other hosts without effect: known already, or covered by a running state sync.",

@@ -293,6 +293,11 @@ fn peers(page: &mut Exposition, sample: &Sample) {
     each("latticed_peer_lag_operations", "Own operations that a peer has not acknowledged.", &|peer| {
         peer.acked_lag_seqs as f64
     });
+    let help = "Own operations that a peer would not have after the worst restart, as far as it has said.";
+    each("latticed_peer_durable_lag_operations", help, &|peer| peer.durable_lag_seqs as f64);
+    each("latticed_peer_leaving", "1 while a peer says that it is about to be stopped.", &|peer| {
+        yes(peer.leaving)
+    });
     each("latticed_peer_lag_seconds", "How long the oldest of them has been waiting, at least.", &|peer| {
         peer.acked_lag_ms as f64 / 1e3
     });

@@ -163,6 +163,7 @@ mod tests {
             session: 1,
             up,
             unacknowledged_seqs,
+            undurable_seqs: unacknowledged_seqs,
             converged,
             smoothed_rtt_ns: 0,
             silent_ns: None,

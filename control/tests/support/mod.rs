@@ -3,19 +3,23 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub mod node;
+pub mod process;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::{Process, run_ctl};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// Far more than anything here takes: a test that waits so long has failed.
@@ -23,10 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `latticed --dev`.
 pub struct Dev {
-    process: Child,
+    process: Process,
     home: TempDir,
-    /// Kept open: a daemon must not die of a closed pipe.
-    _stdout: Option<ChildStdout>,
 }
 
 impl Dev {
@@ -46,15 +48,11 @@ impl Dev {
     }
 
     fn start_with(home: TempDir, log: Stdio) -> Self {
-        let mut process = latticed(home.path())
-            .arg("--dev")
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("latticed starts");
-        let stdout = process.stdout.take().expect("it is piped");
-        let (line, stdout) = first_line(stdout);
-        let dev = Self { process, home, _stdout: Some(stdout) };
+        let mut command = latticed(home.path());
+        command.arg("--dev");
+        // `latticectl` finds it by itself.
+        let (process, line) = Process::start(command, log, home.path());
+        let dev = Self { process, home };
         let expected = format!(
             "ready port=udp segment={} socket={}\n",
             dev.directory().join("segment").display(),
@@ -72,57 +70,27 @@ impl Dev {
         self.directory().join("daemon.sock")
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Runs `latticectl` as the daemon's user would, without naming the daemon.
-    pub fn ctl(&self, arguments: &[&str]) -> Output {
-        ctl(self.home.path(), arguments)
-    }
-
-    /// Runs `latticectl`, which must succeed, and returns what it printed.
-    #[track_caller]
-    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
     /// Starts another daemon in the same directory.
     pub fn second(&self) -> Output {
         latticed(self.home.path()).arg("--dev").output().expect("latticed starts")
     }
 
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
-    }
-
     /// Sends a signal and waits for the end; hands the directory back for a successor.
     pub fn end_with(mut self, signal: Signal) -> (ExitStatus, TempDir) {
-        self.signal(signal);
-        let status = self.process.wait().expect("it ends");
-        let home = std::mem::replace(&mut self.home, TempDir::new().expect("a temporary directory"));
-        (status, home)
+        (self.process.end_with(signal), self.home)
     }
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Deref for Dev {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
 /// A running `latticed --config`, whose socket is where its configuration says.
-pub struct Daemon {
-    process: Child,
-    socket: PathBuf,
-    /// Kept open: a daemon must not die of a closed pipe.
-    _stdout: ChildStdout,
-}
+pub struct Daemon(Process);
 
 impl Daemon {
     /// Starts one and waits until it is ready; its log is appended to a file.
@@ -141,47 +109,27 @@ impl Daemon {
         Self::run(command, log)
     }
 
-    fn run(mut command: Command, log: &Path) -> Self {
+    fn run(command: Command, log: &Path) -> Self {
         let log_file = File::options().create(true).append(true).open(log).expect("a log");
-        let mut process = command.stdout(Stdio::piped()).stderr(log_file).spawn().expect("latticed starts");
-        let (line, stdout) = first_line(process.stdout.take().expect("it is piped"));
-        let socket = line.trim_end().rsplit_once("socket=").map(|(_, socket)| PathBuf::from(socket));
-        let Some(socket) = socket else {
+        let home = log.parent().expect("a directory");
+        let (process, line) = Process::start(command, log_file.into(), home);
+        let Some((_, socket)) = line.trim_end().rsplit_once("socket=") else {
             panic!("it is not ready: {}", std::fs::read_to_string(log).expect("its log"));
         };
-        Self { process, socket, _stdout: stdout }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Runs `latticectl` with this daemon.
-    pub fn ctl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_latticectl"));
-        command.env("LATTICED_SOCKET", &self.socket).args(arguments).output().expect("latticectl starts")
-    }
-
-    /// Runs `latticectl`, which must succeed, and returns what it printed.
-    #[track_caller]
-    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
+        Self(process.named("--socket", Path::new(socket)))
     }
 
     /// Sends a signal and waits for the end.
     pub fn end_with(mut self, signal: Signal) -> ExitStatus {
-        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
-        self.process.wait().expect("it ends")
+        self.0.end_with(signal)
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Deref for Daemon {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
     }
 }
 
@@ -215,13 +163,7 @@ pub fn latticed(home: &Path) -> Command {
 
 /// Runs `latticectl` with its runtime directory below `home`.
 pub fn ctl(home: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_latticectl"))
-        .env("XDG_RUNTIME_DIR", home)
-        .env_remove("LATTICED_SOCKET")
-        .env_remove("LATTICED_LOG")
-        .args(arguments)
-        .output()
-        .expect("latticectl starts")
+    run_ctl(home, arguments.iter().map(OsStr::new))
 }
 
 pub fn text(bytes: &[u8]) -> String {

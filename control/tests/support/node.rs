@@ -2,23 +2,29 @@
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ctl, first_line, latticed, text};
+use super::process::Process;
+use super::{ctl, latticed, text};
+
+/// UDP ports of a node: those of four shards, and that of sessions.
+const PORTS: u16 = 5;
 
 /// A running `latticed --config`.
 pub struct Node {
-    process: Child,
+    process: Process,
     home: TempDir,
     metrics: SocketAddr,
-    /// Kept open: a daemon must not die of a closed pipe.
-    _stdout: ChildStdout,
+    /// Where the certificates are, for as long as somebody uses them.
+    _pki: Option<Arc<TempDir>>,
 }
 
 impl Node {
@@ -38,36 +44,50 @@ impl Node {
         [Self::start_as(1, &[2], base_port), Self::start_as(2, &[1], base_port)]
     }
 
+    /// A cluster of three with certificates, on 127.0.0.1 to 127.0.0.3, that find each other by the first one's address.
+    pub fn members() -> [Self; 3] {
+        let pki = Arc::new(TempDir::new().expect("a temporary directory"));
+        let directory = pki.path().join("pki");
+        let directory = directory.to_str().expect("UTF-8");
+        let init = ["cluster", "init", directory, "--name", "ops", "--nodes", "3"];
+        let hosts = ["--hosts", "host-1,host-2,host-3"];
+        let made = ctl(pki.path(), &[&init[..], &hosts[..]].concat());
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let base_port = free_base_port(&[1, 2, 3]);
+        [1, 2, 3].map(|id| Self::start_in(id, &[], base_port, &[], Some(Arc::clone(&pki))))
+    }
+
     /// A cluster of one that a service manager started.
     pub fn start_under_manager(socket: &Path, watchdog: Duration) -> Self {
         let usec = watchdog.as_micros().to_string();
         let environment = [("NOTIFY_SOCKET", socket.as_os_str()), ("WATCHDOG_USEC", usec.as_ref())];
-        Self::start_in(1, &[], free_base_port(&[1]), &environment)
+        Self::start_in(1, &[], free_base_port(&[1]), &environment, None)
     }
 
     fn start_as(id: u16, peers: &[u16], base_port: u16) -> Self {
-        Self::start_in(id, peers, base_port, &[])
+        Self::start_in(id, peers, base_port, &[], None)
     }
 
-    fn start_in(id: u16, peers: &[u16], base_port: u16, environment: &[(&str, &OsStr)]) -> Self {
+    fn start_in(
+        id: u16,
+        peers: &[u16],
+        base_port: u16,
+        environment: &[(&str, &OsStr)],
+        pki: Option<Arc<TempDir>>,
+    ) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let file = home.path().join("latticed.toml");
-        std::fs::write(&file, config(&home, id, peers, base_port)).expect("written");
-        let mut process = latticed(home.path())
-            .envs(environment.iter().copied())
-            .arg("--config")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("latticed starts");
-        let (line, stdout) = first_line(process.stdout.take().expect("it is piped"));
-        let mut node =
-            Self { process, home, metrics: SocketAddr::from(([127, 0, 0, 1], 0)), _stdout: stdout };
+        let certificates = pki.as_ref().map(|pki| pki.path().join(format!("pki/host-{id}")));
+        std::fs::write(&file, config(&home, id, peers, base_port, certificates.as_deref())).expect("written");
+        let mut command = latticed(home.path());
+        command.envs(environment.iter().copied()).arg("--config").arg(&file);
+        let log = std::fs::File::create(home.path().join("latticed.log")).expect("a log");
+        let (process, line) = Process::start(command, log.into(), home.path());
         assert!(line.starts_with("ready port=udp"), "{line}");
-        let status: Value = serde_json::from_str(&node.ctl_ok(&["status", "--json"])).expect("JSON");
-        node.metrics = status["metrics"].as_str().and_then(|a| a.parse().ok()).expect("an address");
-        node
+        let process = process.named("--dir", &home.path().join("run"));
+        let status: Value = serde_json::from_str(&process.ctl_ok(&["status", "--json"])).expect("JSON");
+        let metrics = status["metrics"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+        Self { process, home, metrics, _pki: pki }
     }
 
     /// Where metrics are served.
@@ -80,70 +100,57 @@ impl Node {
         self.home.path().join("latticed.toml")
     }
 
-    /// Process id.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Runs `latticectl` against this daemon.
-    pub fn ctl(&self, arguments: &[&str]) -> std::process::Output {
-        let directory = self.home.path().join("run");
-        let mut all = vec!["--dir", directory.to_str().expect("UTF-8")];
-        all.extend(arguments);
-        ctl(self.home.path(), &all)
-    }
-
-    /// Runs `latticectl`, which must succeed, and returns what it printed.
-    #[track_caller]
-    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("latticed.log")).expect("its log")
     }
 
     /// Sends a signal and waits for the end.
     pub fn end_with(mut self, signal: Signal) -> ExitStatus {
-        self.signal(signal);
-        self.process.wait().expect("it ends")
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+        self.process.end_with(signal)
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Deref for Node {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
-fn config(home: &TempDir, id: u16, peers: &[u16], base_port: u16) -> String {
+fn config(home: &TempDir, id: u16, peers: &[u16], base_port: u16, certificates: Option<&Path>) -> String {
     let directory = home.path().join("run");
-    let peers: String =
-        peers.iter().map(|id| format!("[[peers]]\nid = {id}\naddress = \"127.0.0.{id}\"\n")).collect();
+    let others: String = match certificates {
+        Some(directory) => format!("[security]\ndirectory = \"{}\"\n", directory.display()),
+        None => {
+            peers.iter().map(|id| format!("[[peers]]\nid = {id}\naddress = \"127.0.0.{id}\"\n")).collect()
+        }
+    };
+    let (seeds, control_port) = match certificates {
+        Some(_) => ("seeds = [\"127.0.0.1\"]\n", format!("control_port = {}\n", base_port + PORTS - 1)),
+        None => ("", String::new()),
+    };
     format!(
-        "[cluster]\nname = \"ops\"\n[node]\nid = {id}\nname = \"host-{id}\"\n[network]\naddress = \"127.0.0.{id}\"\n\
-         base_port = {base_port}\nport = \"udp\"\n[workers]\nidle = \"sleep\"\n[paths]\ndirectory = \"{}\"\n\
+        "[cluster]\nname = \"ops\"\n{seeds}[node]\nid = {id}\nname = \"host-{id}\"\n[network]\naddress = \"127.0.0.{id}\"\n\
+         base_port = {base_port}\n{control_port}port = \"udp\"\n[workers]\nidle = \"sleep\"\n[paths]\ndirectory = \"{}\"\n\
          [storage]\ndirectory = \"{}\"\nsnapshot_interval_s = 1\n[metrics]\nlisten = \"127.0.0.1:0\"\n[limits]\nsegment_cells_per_worker = 4096\n\
-         segment_extent_bytes_per_worker = 1048576\n[timers]\nsegment_heartbeat_timeout_ms = 200\n{peers}",
+         segment_extent_bytes_per_worker = 1048576\n[timers]\nsegment_heartbeat_timeout_ms = 200\n{others}",
         directory.display(),
         home.path().join("data").display()
     )
 }
 
-/// A place where four UDP ports in a row are free on each of the hosts' addresses. The search begins at a place that depends
-/// on the process and on how often it was done, so that tests that run at the same time look at different ones.
+/// A place where as many UDP ports in a row as a node needs are free on each of the hosts' addresses. The search begins at a
+/// place that depends on the process and on how often it was done, so that tests that run at the same time look at different
+/// ones.
 fn free_base_port(hosts: &[u16]) -> u16 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(31).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed) * 7);
-    let base_of = |place: u32| 20_000 + u16::try_from(place % 2_000).expect("small") * 4;
+    let base_of = |place: u32| 20_000 + u16::try_from(place % 2_000).expect("small") * PORTS;
     let free = |base: &u16| {
-        (*base..base + 4).all(|port| {
+        (*base..base + PORTS).all(|port| {
             hosts.iter().all(|host| UdpSocket::bind((format!("127.0.0.{host}").as_str(), port)).is_ok())
         })
     };

@@ -232,6 +232,7 @@ impl<L: LogStore> Engine<L> {
             session: lane.session_id(),
             up,
             unacknowledged_seqs: self.next_seq - lane.sender.acked().min(self.next_seq),
+            undurable_seqs: self.next_seq - self.durable_on(slot).unwrap_or(0).min(self.next_seq),
             converged: up && same,
             smoothed_rtt_ns: lane.sender.smoothed_rtt_ns(),
             silent_ns: lane.last_heard_ns.map(|heard_ns| now.monotonic_ns.saturating_sub(heard_ns)),

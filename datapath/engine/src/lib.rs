@@ -19,6 +19,7 @@
 #[macro_use]
 mod zoo;
 
+mod account;
 mod acks;
 mod actors;
 mod aliases;
@@ -33,6 +34,7 @@ mod fold_keys;
 mod fold_settle;
 mod forget;
 mod gossip;
+mod key_digests;
 mod keys;
 mod lane;
 mod local;
@@ -55,13 +57,15 @@ mod sync_send;
 mod tally;
 mod walk;
 
+pub use account::{KeyAccount, Part, Standing};
 pub use at_cell::KeyPlace;
 pub use config::{EngineConfig, EngineConfigError, EngineLimits, EngineTimers, Instant, Storage};
 pub use engine::Engine;
+pub use key_digests::{DigestCursor, KeyDigest};
 pub use log::{LogStore, MemoryLog};
 pub use ops::{Applied, LocalOp, OpError};
 pub use progress::{SyncDirection, SyncStatus};
 pub use publisher::{Published, Publisher};
 pub use recovery::{LastRun, RecoverError, Recovery, ThisStart, continues_epoch};
-pub use stats::{AckLatency, DropReason, EngineStats, PeerStatus, WireDrops};
+pub use stats::{AckLatency, DropReason, EngineStats, MergedByType, PeerStatus, WireDrops};
 pub use sync_send::SyncBudget;

@@ -210,6 +210,7 @@ impl<L: LogStore> Engine<L> {
         }
         self.vector.cover_range(actor, SeqRange { first: first.seq, last });
         self.stats.records_merged += last - lo;
+        self.stats.merged.counters += last - lo;
         if refused { Err(DropReason::UnknownAlias) } else { Ok(Some((before - rest.len(), count))) }
     }
 
@@ -282,6 +283,7 @@ impl<L: LogStore> Engine<L> {
         if !matches!(op, Op::Noop) {
             let position = self.resolve(slot, found)?;
             self.take_effect_on(position, dot, op);
+            self.stats.merged.count(found.delta.kind);
         }
         if !clock.is_some_and(|clock| self.vector.cover_next(clock, dot)) {
             // Checked above, and nothing since has covered anything.

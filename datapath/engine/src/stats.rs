@@ -1,5 +1,6 @@
 //! Counters of one engine, and why it dropped what it dropped.
 
+use lattice_crdt::Kind;
 use lattice_wire::WireError;
 
 /// Why a frame, or the rest of one, had no effect. Nothing is lost by it: repair brings the operations again.
@@ -114,6 +115,32 @@ impl AckLatency {
     }
 }
 
+/// Records merged, by the type of their key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergedByType {
+    /// Counters.
+    pub counters: u64,
+    /// Flags of both kinds.
+    pub flags: u64,
+    /// Registers.
+    pub registers: u64,
+    /// Sets.
+    pub sets: u64,
+}
+
+impl MergedByType {
+    #[inline]
+    pub(crate) fn count(&mut self, kind: Kind) {
+        let counter = match kind {
+            Kind::Counter => &mut self.counters,
+            Kind::FlagEnableWins | Kind::FlagDisableWins => &mut self.flags,
+            Kind::Register => &mut self.registers,
+            Kind::Set => &mut self.sets,
+        };
+        *counter += 1;
+    }
+}
+
 /// Counters of one engine since it began. All monotonic but those that say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
@@ -131,6 +158,8 @@ pub struct EngineStats {
     pub frames_sent: u64,
     /// Records merged.
     pub records_merged: u64,
+    /// Those of them that name a key, by its type. The others only fill a number in the sequence.
+    pub merged: MergedByType,
     /// Records skipped because their dot was covered.
     pub records_duplicate: u64,
     /// Records skipped because a running sync covers them.
@@ -220,6 +249,8 @@ pub struct PeerStatus {
     pub up: bool,
     /// Own operations that it has not acknowledged contiguously.
     pub unacknowledged_seqs: u64,
+    /// Own operations that it would not have after the worst restart, as far as it has said.
+    pub undurable_seqs: u64,
     /// Its last heartbeat showed the same state and vector digest as this engine has now.
     pub converged: bool,
     /// Smoothed round trip, nanoseconds; 0 before the first sample.

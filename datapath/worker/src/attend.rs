@@ -81,6 +81,11 @@ impl Worker {
             Command::SetRoute { peer, route } => self.port.set_route(peer, route),
             // A reply that finds no room, or nobody waiting, is not wanted any more.
             Command::Status(reply) => drop(reply.try_send(self.status(now))),
+            Command::Look { shard, look } => {
+                if let Some(engine) = self.shards.look_at(shard) {
+                    look.at(engine);
+                }
+            }
             Command::TakeSnapshots => self.snapshots.iter_mut().for_each(Snapshots::want_all),
             Command::SnapshotDurable { shard, done } => {
                 let place = self.shards.place(shard);
@@ -105,6 +110,7 @@ impl Worker {
                     engine.keep_forgotten(nodes.iter().copied());
                 }
             }
+            Command::Serve(serves) => self.serves = serves,
             Command::BeginEpoch { shard, actor, session } => self.begin_epoch(now, shard, actor, session),
             Command::Shutdown => {
                 if self.phase == Phase::Running {

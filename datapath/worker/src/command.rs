@@ -6,6 +6,7 @@
 use crate::clients::ClientFault;
 use crate::namespaces::{Credentials, Namespaces};
 use crate::seals::PeerSeal;
+use crate::shards::Engine;
 use crate::status::{Degradation, WorkerStatus};
 use crossbeam_channel::Sender;
 use lattice_crdt::ActorId;
@@ -13,6 +14,7 @@ use lattice_port::{PeerSlot, Route};
 use lattice_segment::RingConsumer;
 use lattice_storage::SnapshotDone;
 use rustix::fd::OwnedFd;
+use std::fmt;
 use std::sync::Arc;
 
 /// Names an attached client; chosen by the control thread, never reused while the daemon runs.
@@ -71,6 +73,13 @@ pub enum Command {
     },
     /// Asks for a status. The reply is dropped if the channel has no room; give it one of capacity 1.
     Status(Sender<WorkerStatus>),
+    /// Shows the engine of one of its shards to whoever asks.
+    Look {
+        /// The shard; a look at one of another worker's is dropped.
+        shard: u16,
+        /// What is done with it.
+        look: Look,
+    },
     /// Takes a snapshot of each of its shards, now.
     TakeSnapshots,
     /// A snapshot of a shard is durable.
@@ -106,9 +115,33 @@ pub enum Command {
         /// A new session, not zero.
         session: u32,
     },
+    /// Takes writes of clients, as it does from the start, or refuses them.
+    Serve(bool),
     /// Takes what clients have submitted so far, lets them go, goes on until the peers that are up have acknowledged
     /// everything or `drain_ns` passed, and ends the thread.
     Shutdown,
+}
+
+/// A look at an engine, for questions that are rare and no part of a status. It runs on the worker's thread between two turns:
+/// everything waits for it, so it has to be over within some 50 µs; a long walk is cut into many looks. What it found it
+/// sends on a channel that has room for it.
+pub struct Look(Box<dyn FnOnce(&Engine) + Send + Sync>);
+
+impl Look {
+    /// A look that does this.
+    pub fn new(look: impl FnOnce(&Engine) + Send + Sync + 'static) -> Self {
+        Self(Box::new(look))
+    }
+
+    pub(crate) fn at(self, engine: &Engine) {
+        (self.0)(engine);
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 /// News of a worker.

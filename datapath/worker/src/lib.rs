@@ -57,7 +57,7 @@ mod turn;
 mod wakeup;
 
 pub use clients::ClientFault;
-pub use command::{ClientId, Command, Event};
+pub use command::{ClientId, Command, Event, Look};
 pub use config::{WorkerConfig, WorkerConfigError};
 pub use handle::{CommandError, SpawnError, WorkerHandle, WorkerPanicked, WorkerParts, spawn};
 pub use handoff::Handoff;

@@ -58,6 +58,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) shard_count: u16,
     pub(crate) shards: &'a mut Shards,
     pub(crate) publisher: &'a mut SegmentPublisher,
+    /// Writes are taken.
+    pub(crate) serves: bool,
 }
 
 /// Submissions that are looked at before the first of them is carried out.
@@ -85,6 +87,9 @@ impl Executor<'_> {
 
     /// Carries out one submission of a client with these rights.
     pub(crate) fn execute(&mut self, submission: &Submission<'_>, rights: Rights) -> Outcome {
+        if !self.serves && submission.op != SubmitOp::Mark {
+            return Outcome::Refused(codes::DRAINED);
+        }
         match submission.target {
             Target::Key(key) if rights.is_free() => {
                 self.apply_to_key(submission, submission.kind, key_hash(key), key)

@@ -85,6 +85,8 @@ pub struct Worker {
     pub(crate) outgoing: Outgoing,
     pub(crate) stats: LoopStats,
     pub(crate) phase: Phase,
+    /// Writes of clients are taken.
+    pub(crate) serves: bool,
     /// One bit for each [`Degradation`] that was seen.
     pub(crate) degraded: u8,
     /// One bit for each shard, by its place, whose epoch is over and was reported so.
@@ -147,6 +149,7 @@ impl Worker {
             outgoing: Outgoing::new(events, events_at_once),
             stats: LoopStats::default(),
             phase: Phase::Running,
+            serves: true,
             degraded: 0,
             epochs_over: 0,
             forgotten_told,
@@ -266,8 +269,8 @@ impl Worker {
 
     /// Operations of clients.
     fn serve(&mut self, now: Instant) -> usize {
-        let Self { config, shards, publisher, clients, stats, .. } = self;
-        let mut executor = Executor { now, shard_count: config.shards, shards, publisher };
+        let Self { config, shards, publisher, clients, stats, serves, .. } = self;
+        let mut executor = Executor { now, shard_count: config.shards, shards, publisher, serves: *serves };
         clients.serve(&mut executor, stats)
     }
 

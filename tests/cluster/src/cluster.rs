@@ -28,7 +28,7 @@ use crate::relay::free_loopback_block;
 use crate::wait;
 
 /// The UDP port of shard 0 in generated configurations.
-const BASE_PORT: u16 = 7400;
+pub(crate) const BASE_PORT: u16 = 7400;
 
 /// The name of clusters in generated configurations.
 const CLUSTER_NAME: &str = "test";
@@ -192,9 +192,14 @@ impl Cluster {
     /// Writes configurations for `spec`, builds the network, starts the daemons, and waits until all are ready and see
     /// each other.
     pub fn start(spec: &ClusterSpec) -> Result<Cluster> {
+        Cluster::start_of(spec, Binaries::find()?)
+    }
+
+    /// The same with daemons of another build.
+    pub fn start_of(spec: &ClusterSpec, binaries: Binaries) -> Result<Cluster> {
         let scratch = scratch_directory()?;
         let plans = spec.write_plans(scratch.path())?;
-        Cluster::launch(plans, spec.fabric, spec.faults, spec.seed, Binaries::find()?, scratch)
+        Cluster::launch(plans, spec.fabric, spec.faults, spec.seed, binaries, scratch)
     }
 
     /// The same from configuration files that are there already.
@@ -262,6 +267,13 @@ impl Cluster {
         let plan = self.hosts[host].plan.clone();
         self.hosts[host].daemon = self.start_daemon(host, &plan)?;
         self.hosts[host].daemon.wait_ready().map(drop)
+    }
+
+    /// Stops the daemon of a host in order, and starts that of another build in its place; so are all that start from now on.
+    pub fn replace(&mut self, host: usize, binaries: &Binaries) -> Result<()> {
+        self.hosts[host].daemon.stop()?;
+        self.binaries = binaries.clone();
+        self.restart(host)
     }
 
     /// Waits until every daemon holds all its peers up.

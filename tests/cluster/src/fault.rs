@@ -113,6 +113,8 @@ pub struct Controls {
     cut: Vec<AtomicBool>,
     /// What was seen since somebody began to look; `None`: nobody does.
     captured: Mutex<Option<Vec<Box<[u8]>>>>,
+    /// Hosts whose daemons' frames are cut, and nothing else: sessions of members go on.
+    mute: Vec<AtomicBool>,
     pub(crate) counters: Counters,
 }
 
@@ -130,10 +132,11 @@ pub(crate) struct Counters {
 impl Controls {
     /// Controls for `hosts` hosts, none of them cut off.
     pub fn new(hosts: usize, faults: Faults) -> Controls {
-        let cut = (0..hosts).map(|_| AtomicBool::new(false)).collect();
+        let all = || (0..hosts).map(|_| AtomicBool::new(false)).collect();
         Controls {
             faults: Mutex::new(faults),
-            cut,
+            cut: all(),
+            mute: all(),
             captured: Mutex::new(None),
             counters: Counters::default(),
         }
@@ -158,6 +161,17 @@ impl Controls {
     /// Whether a host is cut off.
     pub fn is_cut(&self, host: usize) -> bool {
         self.cut[host].load(Ordering::Relaxed)
+    }
+
+    /// Cuts the frames of a host's daemon to and from all others, or lets them pass again.
+    pub fn set_mute(&self, host: usize, mute: bool) {
+        // Relaxed: as in `set_cut`.
+        self.mute[host].store(mute, Ordering::Relaxed);
+    }
+
+    /// Whether they are cut.
+    pub fn is_mute(&self, host: usize) -> bool {
+        self.mute[host].load(Ordering::Relaxed)
     }
 
     /// Begins to keep a copy of each frame that comes in, and forgets those from before.

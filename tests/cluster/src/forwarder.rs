@@ -36,6 +36,8 @@ pub(crate) trait Medium: Send {
     fn receive(&mut self, endpoint: usize, buffer: &mut [u8]) -> Option<usize>;
     /// The endpoints that a frame from `source` leaves by.
     fn destinations(&self, source: usize, frame: &[u8], destinations: &mut Vec<usize>);
+    /// Whether it is a frame that daemons replicate by.
+    fn is_of_daemons(&self, frame: &[u8]) -> bool;
     /// Sends a frame by an endpoint.
     fn send(&mut self, endpoint: usize, frame: &[u8]) -> io::Result<()>;
 }
@@ -149,8 +151,10 @@ impl<M: Medium> State<M> {
     }
 
     fn deliver(&mut self, source_host: usize, endpoint: usize, frame: &[u8]) {
-        let counters = &self.controls.counters;
-        if self.controls.is_cut(source_host) || self.controls.is_cut(self.medium.host(endpoint)) {
+        let (counters, host) = (&self.controls.counters, self.medium.host(endpoint));
+        let is_mute = self.controls.is_mute(source_host) || self.controls.is_mute(host);
+        let is_cut = self.controls.is_cut(source_host) || self.controls.is_cut(host);
+        if is_cut || (is_mute && self.medium.is_of_daemons(frame)) {
             count(&counters.cut);
         } else if self.medium.send(endpoint, frame).is_ok() {
             count(&counters.delivered);

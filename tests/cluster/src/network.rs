@@ -124,6 +124,15 @@ impl Network {
         self.set_cut(host, false)
     }
 
+    /// Cuts the frames of a host's daemon and nothing else, or lets them pass again: the members' sessions go on meanwhile.
+    /// Fails on the kernel's own links.
+    pub fn mute(&self, host: usize, mute: bool) -> Result<()> {
+        self.controls()
+            .context("the kernel's own links cut all or nothing: use Fabric::Switch")?
+            .set_mute(host, mute);
+        Ok(())
+    }
+
     /// Puts other faults in force, from the next frame on. Fails on the kernel's own links, which have none.
     pub fn set_faults(&self, faults: Faults) -> Result<()> {
         self.controls()

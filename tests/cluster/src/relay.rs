@@ -121,6 +121,11 @@ impl Medium for Ends {
         destinations.push(opposite(source));
     }
 
+    /// It relays nothing else.
+    fn is_of_daemons(&self, _frame: &[u8]) -> bool {
+        true
+    }
+
     fn send(&mut self, endpoint: usize, frame: &[u8]) -> io::Result<()> {
         let end = &self.ends[endpoint];
         end.socket.send_to(frame, end.host_address).map(drop)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::cluster::BASE_PORT;
 use crate::fault::Controls;
 use crate::forwarder::{Forwarder, Medium};
 use crate::namespace::Namespace;
@@ -71,9 +72,28 @@ impl Medium for Ports {
         destinations.extend(out_ports(source, self.sockets.len(), frame));
     }
 
+    fn is_of_daemons(&self, frame: &[u8]) -> bool {
+        udp_port(frame).is_some_and(|port| DAEMON_PORTS.contains(&port))
+    }
+
     fn send(&mut self, endpoint: usize, frame: &[u8]) -> io::Result<()> {
         self.sockets[endpoint].send(frame)
     }
+}
+
+/// UDP ports of all shards that a cluster in namespaces may have.
+const DAEMON_PORTS: std::ops::Range<u16> = BASE_PORT..BASE_PORT + 64;
+
+/// The UDP port that a frame is for: Ethernet (IEEE 802.3), IPv4 (RFC 791) or IPv6 (RFC 8200) without extensions, UDP.
+fn udp_port(frame: &[u8]) -> Option<u16> {
+    const UDP: u8 = 17;
+    let number = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
+    let (protocol, udp_at) = match number(12)? {
+        0x0800 => (*frame.get(23)?, 14 + usize::from(frame.get(14)? & 0x0F) * 4),
+        0x86DD => (*frame.get(20)?, 14 + 40),
+        _ => return None,
+    };
+    if protocol == UDP { number(udp_at + 2) } else { None }
 }
 
 /// The ports by which a frame leaves: the one of its destination address, or all but its own for a group address.
@@ -91,6 +111,25 @@ mod tests {
 
     fn leaves_by(source: usize, destination: &[u8]) -> Vec<usize> {
         out_ports(source, 3, destination).collect()
+    }
+
+    #[test]
+    fn frames_of_daemons_are_known_by_their_port() {
+        let frame = |ether_type: u16, header: &[u8], port: u16| {
+            let (addresses, source_port) = ([0; 12], [0; 2]);
+            [&addresses[..], &ether_type.to_be_bytes(), header, &source_port, &port.to_be_bytes(), b"...."]
+                .concat()
+        };
+        let mut v4 = [0; 24];
+        (v4[0], v4[9]) = (0x46, 17);
+        let mut v6 = [0; 40];
+        v6[6] = 17;
+        assert_eq!(udp_port(&frame(0x0800, &v4, 7403)), Some(7403));
+        assert_eq!(udp_port(&frame(0x86DD, &v6, 7390)), Some(7390));
+        v6[6] = 58;
+        assert_eq!(udp_port(&frame(0x86DD, &v6, 7400)), None, "ICMPv6");
+        assert_eq!(udp_port(&frame(0x0806, &v4, 7400)), None, "ARP");
+        assert_eq!(udp_port(&frame(0x0800, &v4, 7403)[..36]), None, "a runt");
     }
 
     #[test]

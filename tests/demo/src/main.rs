@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   hosts      three namespaces and a bridge, or loopback addresses and a relay     [stage]
-//!   daemons    one latticed each, from config/demo; says how it reaches the wire    [stage]
+//!   daemons    certificates for all (latticectl cluster init), one latticed each,   [stage]
+//!              from config/demo; says how it reaches the wire
 //!   programs   rate limiters, kill switch, instances, a setting: the examples       [programs]
 //!   healthy    write here -> visible there, each ordered pair of hosts              [latency]
 //!   partition  host C's link is cut for two seconds; everybody writes on            [partition]

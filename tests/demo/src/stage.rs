@@ -1,9 +1,10 @@
 //! The three hosts and their daemons, and the demo's own view of them: a client at each host's socket.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lattice_client::Client;
 use lattice_cluster::binaries::Binaries;
 use lattice_cluster::{Cluster, Environment, Fabric, HostPlan};
@@ -13,6 +14,8 @@ use crate::Arguments;
 use crate::progress::Progress;
 use crate::state::Snapshot;
 
+/// The cluster's name, as in the configuration files.
+const CLUSTER: &str = "demo";
 /// The configuration files, by the hosts' names.
 const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
 
@@ -78,10 +81,16 @@ impl Stage {
         let directory = if loopback { arguments.config.join("loopback") } else { arguments.config.clone() };
         let files: Vec<PathBuf> = HOSTS.iter().map(|name| directory.join(format!("{name}.toml"))).collect();
         let fabric = if loopback { Fabric::Loopback } else { Fabric::Bridge };
-        let directories =
-            files.iter().map(|file| Ok(HostPlan::read(file)?.directory)).collect::<Result<_>>()?;
+        let plans: Vec<HostPlan> = files.iter().map(|file| HostPlan::read(file)).collect::<Result<_>>()?;
+        let certificates = plans.iter().find_map(|plan| plan.security.as_ref()?.parent());
+        let of_daemons = plans.iter().map(|plan| plan.directory.as_path());
+        let directories = of_daemons.chain(certificates).map(Path::to_owned).collect();
         let leftovers = Leftovers::claim(directories)?;
-        let cluster = Cluster::start_files(&files, fabric, binaries(arguments)?)?;
+        let binaries = binaries(arguments)?;
+        if let Some(directory) = certificates {
+            make_certificates(&binaries, directory, progress)?;
+        }
+        let cluster = Cluster::start_files(&files, fabric, binaries)?;
         for host in cluster.hosts() {
             let (plan, ready) = (&host.plan, host.daemon.ready()?);
             progress.note(&format!("{}: latticed at {}, port {}", plan.name, plan.address, ready.port));
@@ -113,6 +122,19 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Has `latticectl` make an authority and a certificate for each host, as an administrator would.
+fn make_certificates(binaries: &Binaries, directory: &Path, progress: &Progress) -> Result<()> {
+    let names = HOSTS.join(",");
+    let count = HOSTS.len().to_string();
+    let arguments = ["cluster", "init", "--name", CLUSTER, "--nodes", &count, "--hosts", &names];
+    std::fs::create_dir_all(directory.parent().context("certificates need a directory")?)?;
+    let mut command = Command::new(binaries.latticectl()?);
+    let output = command.args(arguments).arg(directory).output().context("latticectl starts")?;
+    ensure!(output.status.success(), "certificates: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    progress.note(&format!("certificates: latticectl {} {}", arguments.join(" "), directory.display()));
+    Ok(())
 }
 
 /// Decides where the hosts live, and says so.

@@ -84,6 +84,8 @@ pub mod codes {
     pub const UNDECLARED: u16 = 12;
     /// The key's namespace has as many keys as it may have.
     pub const NAMESPACE_FULL: u16 = 13;
+    /// The host is about to be stopped and takes no writes.
+    pub const DRAINED: u16 = 14;
 }
 
 /// What a submission asks for.
