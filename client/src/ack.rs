@@ -72,6 +72,7 @@ impl Ack {
         let peers = terms.members.saturating_sub(1);
         match self {
             Ack::Logged | Ack::Durable if !terms.log_is_file => Some(AckImpossible::NothingKept),
+            Ack::Durable if terms.never_synced => Some(AckImpossible::NeverSynced),
             Ack::Peers(asked) if asked > peers => Some(AckImpossible::TooFewPeers { peers }),
             Ack::Peers(asked) if usize::from(asked) > MAX_COUNTED_PEERS => {
                 Some(AckImpossible::NotCounted { most: MAX_COUNTED_PEERS as u16 })
@@ -125,6 +126,12 @@ pub enum AckImpossible {
     /// The daemon keeps its state in memory only.
     #[error("the daemon keeps nothing on disk (storage.mode is \"memory\")")]
     NothingKept,
+    /// The daemon leaves it to the system when its log reaches the disk: what is written is known to be there only with the
+    /// next snapshot, which may be minutes away. [`Reached::durable`] says so then.
+    #[error(
+        "the daemon does not sync its log (storage.sync is \"never\"): a write is on the disk with the next snapshot, and nobody waits for that"
+    )]
+    NeverSynced,
     /// More peers than there are.
     #[error("the cluster has {peers} peers")]
     TooFewPeers {
@@ -246,7 +253,7 @@ impl fmt::Display for Reached {
 mod tests {
     use super::*;
 
-    const THREE: AckTerms = AckTerms { members: 3, log_is_file: true };
+    const THREE: AckTerms = AckTerms { members: 3, log_is_file: true, never_synced: false };
 
     fn levels(durable: u64, one: u64, two: u64) -> Levels {
         let mut levels = Levels { durable, majority: one, all: two, ..Levels::default() };
@@ -273,14 +280,17 @@ mod tests {
 
     #[test]
     fn what_can_never_be_reached_is_known_beforehand() {
-        let memory = AckTerms { members: 3, log_is_file: false };
+        let memory = AckTerms { members: 3, log_is_file: false, never_synced: false };
         for level in [Ack::Logged, Ack::Durable] {
             assert_eq!(level.impossible(memory), Some(AckImpossible::NothingKept));
             assert_eq!(level.impossible(THREE), None);
         }
+        let unsynced = AckTerms { never_synced: true, ..THREE };
+        assert_eq!(Ack::Durable.impossible(unsynced), Some(AckImpossible::NeverSynced));
+        assert_eq!((Ack::Logged.impossible(unsynced), Ack::All.impossible(unsynced)), (None, None));
         assert_eq!(Ack::Peers(2).impossible(memory), None);
         assert_eq!(Ack::Peers(3).impossible(memory), Some(AckImpossible::TooFewPeers { peers: 2 }));
-        let many = AckTerms { members: 100, log_is_file: false };
+        let many = AckTerms { members: 100, log_is_file: false, never_synced: false };
         assert_eq!(Ack::Peers(33).impossible(many), Some(AckImpossible::NotCounted { most: 32 }));
         assert_eq!((Ack::All.impossible(many), Ack::Majority.impossible(many)), (None, None));
     }

@@ -277,7 +277,7 @@ impl Server {
     fn tell(&self, consumer: &mut RingConsumer, marked: u64) {
         let (peers, merging) = (self.knobs.peers.load(SeqCst), self.knobs.merging.load(SeqCst));
         let log_is_file = self.knobs.logs.load(SeqCst);
-        consumer.set_terms(AckTerms { members: peers + 1, log_is_file });
+        consumer.set_terms(AckTerms { members: peers + 1, log_is_file, never_synced: false });
         let if_so = |so: bool| if so { marked } else { 0 };
         let mut levels = Levels {
             durable: if_so(self.knobs.syncs.load(SeqCst)),

@@ -93,9 +93,9 @@ fn watermarks_are_told_each_for_itself_and_never_go_back() {
 fn terms_arrive() {
     let (_fd, consumer, producer) = one();
     assert_eq!(producer.terms(), AckTerms::NONE);
-    for terms in
-        [AckTerms { members: 3, log_is_file: true }, AckTerms { members: u16::MAX, log_is_file: false }]
+    for (members, log_is_file, never_synced) in [(3, true, false), (u16::MAX, false, false), (1, true, true)]
     {
+        let terms = AckTerms { members, log_is_file, never_synced };
         consumer.set_terms(terms);
         assert_eq!(producer.terms(), terms);
     }

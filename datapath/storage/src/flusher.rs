@@ -51,7 +51,11 @@ pub struct Flusher {
 impl Flusher {
     /// For these shards.
     pub fn new(images: impl IntoIterator<Item = (u16, ShardImage)>, policy: SyncPolicy) -> Self {
-        Self { images: images.into_iter().map(|(shard, image)| (shard, image, false)).collect(), policy }
+        let images: Vec<_> = images.into_iter().map(|(shard, image)| (shard, image, false)).collect();
+        if policy == SyncPolicy::Never {
+            images.iter().for_each(|(_, image, _)| image.lock().shared().set_never_synced());
+        }
+        Self { images, policy }
     }
 
     /// Flushes every shard that has something to flush. `tell` gets the first error of each. Returns whether there was

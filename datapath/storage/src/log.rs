@@ -22,9 +22,9 @@ use crate::ring::{MIN_CAPACITY_BYTES, Ring, Word};
 use lattice_crdt::{ActorId, Dot};
 use lattice_engine::LogStore;
 use lattice_wire::MAX_RECORD_BYTES;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::{Arc, OnceLock};
 
 /// The smallest record with its header: so many places the index needs.
 const MIN_STRIDE: u64 = 32;
@@ -37,6 +37,15 @@ const NOBODY: u64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogMark(pub(crate) u64);
 
+/// Rung from a storage thread.
+struct Bell(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
 /// What the log's threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -48,6 +57,9 @@ pub(crate) struct Shared {
     ready_actor: AtomicU64,
     overrun: AtomicBool,
     failed: AtomicBool,
+    never_synced: AtomicBool,
+    /// Rung when more is durable.
+    bell: OnceLock<Bell>,
 }
 
 impl Shared {
@@ -60,6 +72,8 @@ impl Shared {
             ready_actor: AtomicU64::new(NOBODY),
             overrun: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            never_synced: AtomicBool::new(false),
+            bell: OnceLock::new(),
         }
     }
 
@@ -77,6 +91,14 @@ impl Shared {
             self.durable.set(dot, of_another);
         }
         self.ring.store(Word::Durable, offset, Release);
+        if let Some(Bell(ring)) = self.bell.get() {
+            ring();
+        }
+    }
+
+    /// The policy is not to sync this log as time goes by.
+    pub(crate) fn set_never_synced(&self) {
+        self.never_synced.store(true, Release);
     }
 
     pub(crate) fn fail(&self) {
@@ -139,6 +161,17 @@ impl LogHandle {
     /// The newest operation of `actor` that survives the machine, with all before it; 0 if none was made durable yet.
     pub fn durable_seq(&self, actor: ActorId) -> u64 {
         self.0.durable.seq_of(actor)
+    }
+
+    /// Has `bell` called by a storage thread whenever more of this log is durable, after [`LogHandle::durable_seq`] says so. It
+    /// must not wait for anything. A log has one bell: false if it had one before, and keeps it.
+    pub fn on_durable(&self, bell: impl Fn() + Send + Sync + 'static) -> bool {
+        self.0.bell.set(Bell(Box::new(bell))).is_ok()
+    }
+
+    /// Nobody syncs this log but whoever writes snapshots, and the daemon's end: see [`SyncPolicy::Never`](crate::SyncPolicy).
+    pub fn is_never_synced(&self) -> bool {
+        self.0.never_synced.load(Acquire)
     }
 
     /// A write or sync failed, or the log was overrun: nothing becomes durable any more in this run.

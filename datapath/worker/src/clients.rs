@@ -53,12 +53,6 @@ const WORTH_LOOKING_AHEAD: u64 = 4;
 /// How often a sleeping worker looks at rings that can't wake it, nanoseconds.
 const UNWATCHED_POLL_NS: u64 = 1_000_000;
 
-/// While somebody waits for the disk, a worker that would sleep looks so often how far it is: a sync takes about as long. The
-/// first looks; then nobody expects it to be soon.
-const PROMPT_DISK_LOOK_NS: u64 = 200_000;
-const PROMPT_DISK_LOOKS: u32 = 250;
-const LATE_DISK_LOOK_NS: u64 = 10_000_000;
-
 /// Why a client is about to be removed.
 enum Gone {
     Left,
@@ -183,8 +177,7 @@ impl Client {
                 Outcome::Marked(mark) => {
                     served.submissions += 1;
                     let before = self.marked.unwrap_or_default();
-                    self.marked =
-                        Some(Mark { disk: before.disk || mark.disk, peers: before.peers || mark.peers });
+                    self.marked = Some(Mark { peers: before.peers || mark.peers });
                     Verdict::Applied
                 }
                 Outcome::Later => {
@@ -220,8 +213,6 @@ pub(crate) struct Clients {
     incomplete: bool,
     /// How far what they wrote has got.
     acks: Acks,
-    /// Looks at how far they are since somebody last waited for the disk.
-    looks_at_disk: u32,
 }
 
 impl Clients {
@@ -233,7 +224,6 @@ impl Clients {
             first: 0,
             incomplete: false,
             acks: Acks::new(capacity, shards),
-            looks_at_disk: u32::MAX,
         }
     }
 
@@ -378,19 +368,15 @@ impl Clients {
     #[cold]
     fn cut(&mut self, shards: &mut Shards) {
         let Self { clients, acks, .. } = self;
-        let mut all = Mark::default();
+        let mut asks_peers = false;
         let taken = clients.iter_mut().map(|client| {
             let mark = client.marked.take();
-            all.disk |= mark.is_some_and(|mark| mark.disk);
-            all.peers |= mark.is_some_and(|mark| mark.peers);
+            asks_peers |= mark.is_some_and(|mark| mark.peers);
             (client.column, client.consumer.taken(), mark.is_some())
         });
         acks.cut(&*shards, taken);
-        if all.peers {
+        if asks_peers {
             shards.ask_peers();
-        }
-        if all.disk {
-            self.looks_at_disk = 0;
         }
     }
 
@@ -405,20 +391,15 @@ impl Clients {
         self.acks.awaits_disk()
     }
 
-    /// How long the worker may sleep before it looks again how far this host's disk is.
-    pub(crate) fn disk_look_ns(&self) -> u64 {
-        match self.acks.awaits_disk() {
-            false => u64::MAX,
-            true if self.looks_at_disk < PROMPT_DISK_LOOKS => PROMPT_DISK_LOOK_NS,
-            true => LATE_DISK_LOOK_NS,
-        }
+    /// Whether this host's disk has what some client is to be told that it has.
+    pub(crate) fn disk_has_come(&self, shards: &Shards) -> bool {
+        self.acks.disk_has_come(shards)
     }
 
     /// Tells those who asked how far their writes have got, and wakes who sleeps until he is told. Returns how many were told.
     #[cold]
     pub(crate) fn tell(&mut self, shards: &Shards) -> usize {
         let Self { clients, acks, incomplete, .. } = self;
-        self.looks_at_disk = self.looks_at_disk.saturating_add(1);
         if !acks.advance(shards) {
             return 0;
         }

@@ -13,8 +13,10 @@
 //! State syncs that peers catch up by are bulk, and everything else goes before them: see [`Syncs`].
 
 use crate::publisher::SegmentPublisher;
+use crate::wakeup::Wakeup;
 use lattice_engine::{Instant, LogStore, SyncBudget};
 use lattice_storage::{LogHandle, ShardLog};
+use std::sync::Arc;
 
 /// The engine of a shard, with its log in memory or in files.
 pub type Engine = lattice_engine::Engine<ShardLog>;
@@ -99,6 +101,20 @@ impl Shards {
     /// The log of the engine at a place, if it is in files.
     pub(crate) fn log(&self, place: usize) -> Option<&LogHandle> {
         self.logs.get(place)?.as_ref()
+    }
+
+    /// Has the worker woken, if it waits for that, when more of its logs is durable.
+    pub(crate) fn on_durable(&self, wakeup: &Arc<Wakeup>) {
+        for log in self.logs.iter().flatten() {
+            let wakeup = Arc::clone(wakeup);
+            let is_first = log.on_durable(move || wakeup.notify_of_disk());
+            debug_assert!(is_first, "a log is one worker's, for good");
+        }
+    }
+
+    /// Whether what is written becomes durable with snapshots only.
+    pub(crate) fn is_never_synced(&self) -> bool {
+        self.logs.iter().flatten().any(LogHandle::is_never_synced)
     }
 
     /// Seq of the newest own operation of a shard that is in its log: everything up to it survives the process, where logs

@@ -17,7 +17,7 @@ use crate::shards::Shards;
 use lattice_crdt::Kind;
 use lattice_engine::{Applied, Instant, KeyPlace, LocalOp, OpError};
 use lattice_segment::layout::MAX_KEY_BYTES;
-use lattice_segment::ring::layout::{MARK_DISK, MARK_PEERS};
+use lattice_segment::ring::layout::MARK_PEERS;
 use lattice_segment::{Submission, SubmitOp, Target, codes, key_hash, shard_of};
 
 /// What came of one submission.
@@ -38,16 +38,14 @@ pub(crate) enum Outcome {
 /// For what a client waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// For this host's disk.
-    pub(crate) disk: bool,
-    /// For peers.
+    /// For peers, who are asked. This host's disk knocks by itself.
     pub(crate) peers: bool,
 }
 
 impl Mark {
     fn of(submission: &Submission<'_>) -> Self {
         let bits = submission.amount as u64;
-        Self { disk: bits & MARK_DISK != 0, peers: bits & MARK_PEERS != 0 }
+        Self { peers: bits & MARK_PEERS != 0 }
     }
 }
 

@@ -134,6 +134,7 @@ impl Worker {
         let mut publisher = SegmentPublisher::new(writer);
         counters::register(&mut publisher);
         let shards = Shards::new(engines, config.index, config.workers);
+        shards.on_durable(handoff.wakeup());
         let forgotten_told = vec![Vec::new(); shards.engines().len()];
         let events_at_once = config.max_clients + Degradation::ALL.len() + shards.engines().len() + 1;
         Ok(Self {
@@ -354,8 +355,7 @@ impl Worker {
     /// What comes after a turn: the next one, a pause, or sleep.
     pub(crate) fn rest(&mut self) {
         let Some((now_ns, found)) = self.last_turn else { return };
-        let mut deadline_ns =
-            self.shards.deadline_ns().min(now_ns.saturating_add(self.clients.disk_look_ns()));
+        let mut deadline_ns = self.shards.deadline_ns();
         if let Phase::Draining { until_ns } = self.phase {
             deadline_ns = deadline_ns.min(until_ns);
         }
@@ -373,9 +373,11 @@ impl Worker {
     /// Sleeps until there is news. First everyone is asked to knock, then everything is looked at once more: see
     /// [`Wakeup`] for why nothing can slip through.
     fn sleep(&mut self, timeout_ns: u64) {
-        self.wakeup.arm();
+        self.wakeup.arm(self.clients.awaits_disk());
         let longest_ns = self.clients.prepare_sleep();
-        let nothing_came = !self.handoff.has_frames() && self.commands.is_empty();
+        let nothing_came = !self.handoff.has_frames()
+            && self.commands.is_empty()
+            && !self.clients.disk_has_come(&self.shards);
         if let Some(longest_ns) = longest_ns.filter(|_| nothing_came) {
             self.stats.sleeps += 1;
             let timeout = Duration::from_nanos(timeout_ns.min(longest_ns));

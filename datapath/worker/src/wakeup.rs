@@ -10,11 +10,15 @@
 //! clients' rings have too (`lattice_segment::sleep`, which loom explores): either the work is found, or the knock is
 //! made.
 //!
+//! The storage threads knock too, when more is durable, but only while somebody waits for that: a disk that is synced a hundred times
+//! a second must not wake a worker as often.
+//!
 //! Each client has an eventfd of its own: it holds a duplicate, and could drain it or fill it, but then it is only its
 //! own writes that are noticed later (never later than `max_sleep_ns`). The eventfds are watched edge-triggered, so
 //! nothing has to be read from them; `epoll_wait` with a zero timeout takes the edges.
 
-use lattice_segment::{sleep, sync::AtomicU64};
+use lattice_segment::sleep;
+use lattice_segment::sync::{AtomicU64, Ordering::Relaxed};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
@@ -26,6 +30,8 @@ pub struct Wakeup {
     eventfd: OwnedFd,
     epoll: OwnedFd,
     sleeping: AtomicU64,
+    /// Not 0: whoever sleeps waits for the disk too.
+    awaits_disk: AtomicU64,
 }
 
 impl Wakeup {
@@ -34,7 +40,7 @@ impl Wakeup {
         let eventfd = new_eventfd()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(0), EDGE)?;
-        Ok(Self { eventfd, epoll, sleeping: AtomicU64::new(0) })
+        Ok(Self { eventfd, epoll, sleeping: AtomicU64::new(0), awaits_disk: AtomicU64::new(0) })
     }
 
     /// Called after work was stored where the worker will look for it: knocks if it sleeps.
@@ -44,8 +50,19 @@ impl Wakeup {
         }
     }
 
-    /// From here on whoever brings work knocks. The caller looks for work once more before it sleeps.
-    pub(crate) fn arm(&self) {
+    /// Called by a storage thread after it published that more is durable.
+    pub(crate) fn notify_of_disk(&self) {
+        // The fence in `is_announced` comes before both loads, and the one in `announce` after both stores: whoever does not
+        // find the disk's news when it looks for the last time is seen here to sleep, and to wait for them.
+        if sleep::is_announced(&self.sleeping) && self.awaits_disk.load(Relaxed) != 0 {
+            knock(self.eventfd.as_fd());
+        }
+    }
+
+    /// From here on whoever brings work knocks; the storage threads if `awaits_disk` says so. The caller looks for work once
+    /// more before it sleeps.
+    pub(crate) fn arm(&self, awaits_disk: bool) {
+        self.awaits_disk.store(awaits_disk.into(), Relaxed);
         sleep::announce(&self.sleeping);
     }
 
@@ -111,14 +128,31 @@ mod tests {
         let wakeup = Wakeup::new().unwrap();
         wakeup.notify();
         assert!(!readable(&wakeup), "awake: no system call, no edge");
-        wakeup.arm();
+        wakeup.arm(false);
         wakeup.notify();
         assert!(readable(&wakeup));
         wakeup.disarm();
         assert!(!readable(&wakeup), "the edge was taken without reading the eventfd");
-        wakeup.arm();
+        wakeup.arm(false);
         wakeup.notify();
         assert!(readable(&wakeup), "the next knock is a new edge");
+    }
+
+    #[test]
+    fn the_disk_wakes_only_who_sleeps_and_waits_for_it() {
+        let wakeup = Wakeup::new().unwrap();
+        wakeup.notify_of_disk();
+        assert!(!readable(&wakeup), "awake");
+        wakeup.arm(false);
+        wakeup.notify_of_disk();
+        assert!(!readable(&wakeup), "asleep, and for something else");
+        wakeup.disarm();
+        wakeup.arm(true);
+        wakeup.notify_of_disk();
+        assert!(readable(&wakeup));
+        wakeup.disarm();
+        wakeup.notify_of_disk();
+        assert!(!readable(&wakeup), "awake again");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn what_all_peers_merged_is_told_and_visible_there() {
     }
     assert_eq!(client.rings[0].watermark(Watermark::Merged(3)), 0);
     assert_eq!(client.rings[0].watermark(Watermark::Durable), 0, "nothing is kept");
-    assert_eq!(client.rings[0].terms(), AckTerms { members: 3, log_is_file: false });
+    assert_eq!(client.rings[0].terms(), AckTerms { members: 3, log_is_file: false, never_synced: false });
     assert!(client.settled() && client.failures().is_empty());
 }
 
@@ -110,7 +110,7 @@ fn alone_a_node_needs_nobody() {
     let tickets = mark(&mut client);
     cluster.turns(2);
     assert!(reached(&client, Watermark::Majority, &tickets) && reached(&client, Watermark::All, &tickets));
-    assert_eq!(client.rings[0].terms(), AckTerms { members: 1, log_is_file: false });
+    assert_eq!(client.rings[0].terms(), AckTerms { members: 1, log_is_file: false, never_synced: false });
 }
 
 #[test]

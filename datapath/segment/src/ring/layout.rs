@@ -39,6 +39,8 @@ pub const MARK_DISK: u64 = 1;
 pub const MARK_PEERS: u64 = 2;
 /// Bit of [`RingLinesLayout::terms`]: the log is a file, so `Logged` and `Durable` mean something.
 pub const TERMS_LOG_IS_FILE: u64 = 1 << 16;
+/// Bit of [`RingLinesLayout::terms`]: the log is not synced by itself, so nobody is to wait for `Durable`.
+pub const TERMS_NEVER_SYNCED: u64 = 1 << 17;
 
 /// The header of a ring file (the rest of its 4096 bytes is zero).
 #[repr(C)]

@@ -14,7 +14,8 @@
 //! hostile client can do with `awaiting` is to cause itself a wake-up with each thing that it is told.
 
 use super::layout::{
-    ALL, AWAITING, DURABLE, DURABLE_ON, MAJORITY, MAX_COUNTED_PEERS, MERGED, TERMS, TERMS_LOG_IS_FILE, TOLD,
+    ALL, AWAITING, DURABLE, DURABLE_ON, MAJORITY, MAX_COUNTED_PEERS, MERGED, TERMS, TERMS_LOG_IS_FILE,
+    TERMS_NEVER_SYNCED, TOLD,
 };
 use super::part::RingPart;
 use crate::sleep;
@@ -27,11 +28,13 @@ pub struct AckTerms {
     pub members: u16,
     /// The log of operations is a file.
     pub log_is_file: bool,
+    /// The log is never synced by itself: what is written becomes durable with the next snapshot, or at the daemon's end.
+    pub never_synced: bool,
 }
 
 impl AckTerms {
     /// Of a daemon that has said nothing.
-    pub const NONE: AckTerms = AckTerms { members: 0, log_is_file: false };
+    pub const NONE: AckTerms = AckTerms { members: 0, log_is_file: false, never_synced: false };
 }
 
 /// Which watermark.
@@ -82,7 +85,9 @@ pub struct Levels {
 
 /// `RingConsumer::set_terms` on words.
 pub fn set_terms(part: RingPart<'_>, terms: AckTerms) {
-    let word = u64::from(terms.members) | (u64::from(terms.log_is_file) * TERMS_LOG_IS_FILE);
+    let word = u64::from(terms.members)
+        | (u64::from(terms.log_is_file) * TERMS_LOG_IS_FILE)
+        | (u64::from(terms.never_synced) * TERMS_NEVER_SYNCED);
     // Relaxed: it says nothing of any other word.
     part.line(TERMS).store(word, Relaxed);
 }
@@ -90,7 +95,11 @@ pub fn set_terms(part: RingPart<'_>, terms: AckTerms) {
 /// `RingProducer::terms` on words.
 pub fn terms(part: RingPart<'_>) -> AckTerms {
     let word = part.line(TERMS).load(Relaxed);
-    AckTerms { members: word as u16, log_is_file: word & TERMS_LOG_IS_FILE != 0 }
+    AckTerms {
+        members: word as u16,
+        log_is_file: word & TERMS_LOG_IS_FILE != 0,
+        never_synced: word & TERMS_NEVER_SYNCED != 0,
+    }
 }
 
 /// `RingConsumer::tell` on words. `told` is the daemon's own memory of what it said.

@@ -85,6 +85,13 @@ impl Follower {
         moved
     }
 
+    /// Whether [`advance`](Self::advance) would reach something.
+    pub(crate) fn would_move(&self, has: impl Fn(usize) -> Option<u64>) -> bool {
+        let Some(cut) = self.under_way.get(self.first).filter(|_| self.count > 0) else { return false };
+        let has_it = |(shard, seq): (usize, &u64)| has(shard).is_some_and(|has| has >= *seq);
+        cut[..self.shards].iter().enumerate().skip(self.found).all(has_it)
+    }
+
     /// If it does not have any more what it reached last, it has reached nothing, and that is under way again.
     pub(crate) fn look_back(&mut self, has: impl Fn(usize) -> Option<u64>) {
         let has_it = |(shard, seq): (usize, &u64)| has(shard).is_some_and(|has| has >= *seq);

@@ -46,6 +46,8 @@ pub(crate) trait Whereabouts {
     fn last_seq(&self, shard: usize) -> u64;
     /// The newest own operation that this host's disk has, with all before it. `None`: nothing is kept.
     fn durable(&self, shard: usize) -> Option<u64>;
+    /// What is written becomes durable with snapshots only.
+    fn is_never_synced(&self) -> bool;
     /// The newest own operation that a peer has merged, with all before it. `None`: no member.
     fn merged_by(&self, shard: usize, slot: usize) -> Option<u64>;
     /// The newest own operation that a peer would still have, with all before it. `None`: no member.
@@ -114,6 +116,10 @@ impl Whereabouts for Shards {
         self.log(shard).map(|log| log.durable_seq(self.engines()[shard].actor()))
     }
 
+    fn is_never_synced(&self) -> bool {
+        Shards::is_never_synced(self)
+    }
+
     fn merged_by(&self, shard: usize, slot: usize) -> Option<u64> {
         self.engines()[shard].merged_by(slot)
     }
@@ -170,7 +176,7 @@ impl Acks {
     pub(crate) fn terms(now: &impl Whereabouts) -> AckTerms {
         let peers = (0..now.slots()).filter(|slot| now.merged_by(0, *slot).is_some()).count();
         let members = u16::try_from(peers + 1).unwrap_or(u16::MAX);
-        AckTerms { members, log_is_file: now.durable(0).is_some() }
+        AckTerms { members, log_is_file: now.durable(0).is_some(), never_synced: now.is_never_synced() }
     }
 
     /// Makes a cut after a commit: `taken` says how many submissions each client has had taken, and whether it marked.
@@ -204,6 +210,11 @@ impl Acks {
     /// Whether this host's disk has something to reach.
     pub(crate) fn awaits_disk(&self) -> bool {
         self.disk.is_under_way()
+    }
+
+    /// Whether this host's disk has something that it had not when it was last looked at.
+    pub(crate) fn disk_has_come(&self, now: &impl Whereabouts) -> bool {
+        self.disk.would_move(|shard| now.durable(shard))
     }
 
     /// Sends every follower that there is on to the last cut: also one that has come, or come back, since.

@@ -11,6 +11,7 @@ struct World {
     epoch: u64,
     last_seq: [u64; SHARDS],
     durable: Option<[u64; SHARDS]>,
+    never_synced: bool,
     merged: [Option<[u64; SHARDS]>; PEERS],
     durable_on: [[u64; SHARDS]; PEERS],
 }
@@ -21,6 +22,7 @@ impl World {
             epoch: 1,
             last_seq: [0; SHARDS],
             durable: log_is_file.then_some([0; SHARDS]),
+            never_synced: false,
             merged: [Some([0; SHARDS]); PEERS],
             durable_on: [[0; SHARDS]; PEERS],
         }
@@ -42,6 +44,9 @@ impl Whereabouts for World {
     }
     fn durable(&self, shard: usize) -> Option<u64> {
         self.durable.map(|seqs| seqs[shard])
+    }
+    fn is_never_synced(&self) -> bool {
+        self.never_synced
     }
     fn merged_by(&self, shard: usize, slot: usize) -> Option<u64> {
         self.merged[slot].map(|seqs| seqs[shard])
@@ -282,6 +287,33 @@ fn a_steady_stream_of_marks_starves_nobody() {
         }
     }
     assert!((100..=200).contains(&longest), "told {longest} turns after it was written");
+}
+
+/// A worker that is about to sleep looks whether what it is woken for has come already.
+#[test]
+fn what_the_disk_has_is_seen_as_long_as_it_is_not_told() {
+    let mut rig = Rig::new(true);
+    rig.submit(0, 0);
+    rig.submit(0, 2);
+    rig.mark(0);
+    rig.tell();
+    assert!(rig.acks.awaits_disk() && !rig.acks.disk_has_come(&rig.world));
+    rig.take(Step::Sync { shard: 0 });
+    assert!(!rig.acks.disk_has_come(&rig.world), "half of it");
+    rig.take(Step::Sync { shard: 2 });
+    assert!(rig.acks.disk_has_come(&rig.world));
+    rig.tell();
+    assert_eq!(rig.writers[0].told.durable, 2);
+    assert!(!rig.acks.awaits_disk() && !rig.acks.disk_has_come(&rig.world));
+}
+
+#[test]
+fn where_nothing_is_synced_that_is_among_the_terms() {
+    let mut rig = Rig::new(true);
+    assert!(!Acks::terms(&rig.world).never_synced);
+    rig.world.never_synced = true;
+    let terms = Acks::terms(&rig.world);
+    assert!(terms.never_synced && terms.log_is_file);
 }
 
 #[test]
