@@ -16,6 +16,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -79,12 +80,15 @@ pub fn open(config: &Config, identity: &Identity, forgotten: Forgotten) -> Resul
         let engines = (0..config.cluster.shards).map(engine).collect::<Result<_, _>>()?;
         return Ok(Prepared { engines, kept: None, forgotten });
     }
-    let mut directory = Directory::open(options(config)?)?;
+    let directory = Directory::open(options(config)?)?;
     forgotten.set_aside(&config.paths.logs())?;
     let (mut engines, mut keepers, mut about) = (Vec::new(), Vec::new(), About::default());
-    for shard in 0..config.cluster.shards {
+    let recover = |shard| {
         let engine_config = |actor| engine_config(config, identity, actor, shard);
-        let recovered = directory.recover_with(shard, identity.actor, now, engine_config, ShardLog::File)?;
+        directory.recover_with(shard, identity.actor, now, engine_config, ShardLog::File)
+    };
+    for (shard, recovered) in (0..).zip(side_by_side(config.cluster.shards, recover)) {
+        let recovered = recovered?;
         let epoch = if recovered.continued { "continued" } else { "new" };
         tracing::info!(shard, epoch, actor = format!("{:016x}", recovered.actor.as_u64()), "recovered");
         for finding in &recovered.findings {
@@ -103,6 +107,33 @@ pub fn open(config: &Config, identity: &Identity, forgotten: Forgotten) -> Resul
         keepers.push((shard, recovered.keeper));
     }
     Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }), forgotten })
+}
+
+/// Does something for each shard, on as many threads as there are processors; what came of it, in the order of shards.
+fn side_by_side<T: Send>(shards: u16, work: impl Fn(u16) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(usize::from(shards));
+    let next = AtomicU16::new(0);
+    let part = || {
+        let mut done = Vec::new();
+        loop {
+            // Relaxed: a number is taken once, and nothing else goes with it.
+            let shard = next.fetch_add(1, Ordering::Relaxed);
+            if shard >= shards {
+                return done;
+            }
+            done.push((shard, work(shard)));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let parts: Vec<_> = (1..threads).map(|_| scope.spawn(part)).collect();
+        let mut all = part();
+        for part in parts {
+            all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_unstable_by_key(|(shard, _)| *shard);
+    all.into_iter().map(|(_, done)| done).collect()
 }
 
 pub(super) fn options(config: &Config) -> Result<StorageOptions, StartError> {
@@ -250,5 +281,23 @@ pub async fn renew_epoch(daemon: Arc<Daemon>, shard: u16, generation: u8) {
             tell(&daemon.workers, shard, Command::BeginEpoch { shard, actor, session }).await;
         }
         Err(error) => tracing::error!(shard, %error, "no new epoch; the shard takes no writes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_is_done_once_and_comes_in_its_place() {
+        for shards in [0, 1, 2, 64] {
+            let calls = AtomicU16::new(0);
+            let done = side_by_side(shards, |shard| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                shard * 3
+            });
+            assert_eq!(done, (0..shards).map(|shard| shard * 3).collect::<Vec<_>>());
+            assert_eq!(calls.into_inner(), shards);
+        }
     }
 }

@@ -36,7 +36,7 @@ impl Rig {
     fn new(disk: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let name = format!("log-cost-{}", std::process::id());
         let roots = [disk.join(&name), Path::new("/dev/shm").join(&name)];
-        let mut directory = Directory::open(StorageOptions {
+        let directory = Directory::open(StorageOptions {
             data: roots[0].clone(),
             runtime: roots[1].clone(),
             cluster: "bench".into(),

@@ -55,7 +55,7 @@ struct Place {
 
 impl Place {
     fn recover(&mut self, boot_id: u128) -> Result<(Recovered, Directory), Box<dyn std::error::Error>> {
-        let mut directory = Directory::open(StorageOptions {
+        let directory = Directory::open(StorageOptions {
             data: self.roots[0].clone(),
             runtime: self.roots[1].clone(),
             cluster: "bench".into(),

@@ -23,7 +23,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const IDENTITY_TITLE: &str = "latticed data directory, version 1";
 const MAX_IDENTITY_BYTES: u64 = 4096;
@@ -54,7 +54,8 @@ pub struct Directory {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) number: u128,
     pub(crate) place: (u64, u64),
-    draw: Box<dyn FnMut() -> u64 + Send>,
+    /// Locked for as long as it takes to draw: shards are opened side by side.
+    draw: Mutex<Box<dyn FnMut() -> u64 + Send>>,
     _locks: Vec<File>,
 }
 
@@ -78,7 +79,7 @@ impl Directory {
         check_empty(&options.data)?;
         let number = u128::from(random()) << 64 | u128::from(random());
         let disk = Arc::new(OsDisk);
-        Ok(Self { options, disk, number, place, draw: Box::new(random), _locks: locks })
+        Ok(Self { options, disk, number, place, draw: Mutex::new(Box::new(random)), _locks: locks })
     }
 
     /// Says whose it is, durably.
@@ -105,7 +106,7 @@ impl Directory {
                 number
             }
         };
-        Ok(Self { options, disk, number, place, draw, _locks: Vec::new() })
+        Ok(Self { options, disk, number, place, draw: Mutex::new(draw), _locks: Vec::new() })
     }
 
     pub(crate) fn owner(&self, shard: u16) -> Owner {
@@ -121,8 +122,8 @@ impl Directory {
         self.options.runtime.join(format!("shard-{shard:03}.ring"))
     }
 
-    pub(crate) fn draw(&mut self) -> u64 {
-        (self.draw)()
+    pub(crate) fn draw(&self) -> u64 {
+        (self.draw.lock().unwrap_or_else(PoisonError::into_inner))()
     }
 }
 

@@ -44,7 +44,7 @@
 //! # fn engine_config(_: lattice_crdt::ActorId) -> lattice_engine::EngineConfig { unimplemented!() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (fresh, now): (lattice_crdt::ActorId, lattice_engine::Instant) = unimplemented!();
-//! let mut directory = Directory::open(StorageOptions {
+//! let directory = Directory::open(StorageOptions {
 //!     data: "/var/lib/latticed/one".into(),
 //!     runtime: "/dev/shm/latticed/one/log".into(),
 //!     cluster: "demo".into(),

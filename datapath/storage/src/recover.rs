@@ -6,6 +6,8 @@
 //!       └──────── in a new epoch; then without the newest snapshot; then without any
 //! ```
 //!
+//! Shards know nothing of each other, so several may be recovered side by side, each by a thread.
+//!
 //! What passed every checksum and still makes no sense to the engine is a finding, and less is tried: what is left comes
 //! from the log and from peers. Only with nothing left to leave out it is an error.
 
@@ -47,7 +49,7 @@ impl Directory {
     /// # Errors
     /// [`StorageError`]. What is on disk was not touched then.
     pub fn recover(
-        &mut self,
+        &self,
         shard: u16,
         fresh: ActorId,
         now: Instant,
@@ -61,7 +63,7 @@ impl Directory {
     /// # Errors
     /// As there.
     pub fn recover_with<L: LogStore>(
-        &mut self,
+        &self,
         shard: u16,
         fresh: ActorId,
         now: Instant,

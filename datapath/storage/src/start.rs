@@ -158,7 +158,7 @@ impl Directory {
     /// # Errors
     /// [`StorageError`] if it can't begin at all; what merely is lost or damaged is in [`ShardStart::findings`].
     pub fn open_shard(
-        &mut self,
+        &self,
         shard: u16,
         fresh: ActorId,
         attempt: Attempt,
@@ -341,7 +341,7 @@ impl Directory {
 
     /// A new ring with everything that is left, for the epoch of `fresh`.
     fn begin_anew(
-        &mut self,
+        &self,
         shard: u16,
         fresh: ActorId,
         found: Found1,

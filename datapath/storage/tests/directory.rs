@@ -112,7 +112,7 @@ fn links_other_owners_and_directories_that_cannot_be_written_are_refused() {
     let log = place.data.join("shard-000/log");
     std::fs::rename(&log, elsewhere.join("log")).unwrap();
     symlink(elsewhere.join("log"), &log).unwrap();
-    let mut directory = Directory::open(place.options()).unwrap();
+    let directory = Directory::open(place.options()).unwrap();
     let said = directory.recover(0, Draw(2).epoch(), NOW, config).err().unwrap().to_string();
     assert!(said.contains("/shard-000/log: opening the log: a symbolic link"), "{said}");
     drop(directory);
@@ -171,13 +171,13 @@ fn a_directory_that_is_read_only_is_an_error_that_names_it() {
 fn a_full_disk_or_memory_is_an_error_at_the_start_and_not_later() {
     let place = Place::new();
     let Some(disk) = Mounted::new(&place.data, "20k") else { return };
-    let mut directory = Directory::open(place.options()).unwrap();
+    let directory = Directory::open(place.options()).unwrap();
     let said = directory.recover(0, Draw(1).epoch(), NOW, config).err().unwrap().to_string();
     assert!(said.contains("/a/data/shard-000/log.new: making the log: No space left"), "{said}");
     drop((directory, disk, place));
     let place = Place::new();
     let Some(_memory) = Mounted::new(&place.runtime, "12k") else { return };
-    let mut directory = Directory::open(place.options()).unwrap();
+    let directory = Directory::open(place.options()).unwrap();
     let said = directory.recover(0, Draw(1).epoch(), NOW, config).err().unwrap().to_string();
     assert!(said.contains("/run/shard-000.ring.new: reserving memory for the log: No space left"), "{said}");
 }

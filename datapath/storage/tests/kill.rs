@@ -28,7 +28,7 @@ fn storage(root: &Path) -> StorageOptions {
 }
 
 fn recover(root: &Path, seed: u64) -> (Recovered, Vec<u64>) {
-    let mut directory = Directory::open(storage(root)).unwrap();
+    let directory = Directory::open(storage(root)).unwrap();
     let mut recovered = directory.recover(0, Draw(seed).epoch(), NOW, config).unwrap();
     // The locks are held for as long as the process lives.
     std::mem::forget(directory);

@@ -15,7 +15,7 @@ fn open(disk: &CrashDisk, runtime: &Path, seed: u64) -> ShardStart {
     let mut salts = Draw(seed);
     let options = options(Path::new("/data"), runtime, 7);
     let salt = Box::new(move || salts.bits());
-    let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
+    let directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
     directory.open_shard(0, Draw(seed).epoch(), Attempt::default()).unwrap()
 }
 
@@ -217,7 +217,7 @@ fn an_epoch_that_was_used_before_is_refused() {
     let attempt = Attempt { new_epoch: true, ..Attempt::default() };
     drop((log, handle, keeper));
     let options = options(Path::new("/data"), runtime.path(), 7);
-    let mut directory = Directory::open_on(Arc::new(disk), options, (1, 2), Box::new(|| 5)).unwrap();
+    let directory = Directory::open_on(Arc::new(disk), options, (1, 2), Box::new(|| 5)).unwrap();
     let said = directory.open_shard(0, Draw(1).epoch(), attempt).err().unwrap().to_string();
     assert!(said.contains("was used before"), "{said}");
 }
@@ -234,7 +234,7 @@ fn a_log_that_is_made_larger_or_smaller_keeps_what_is_in_it() {
             lattice_storage::StorageOptions { log_bytes, ..options(Path::new("/data"), runtime.path(), 7) };
         let mut salts = Draw(log_bytes);
         let salt = Box::new(move || salts.bits());
-        let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
+        let directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
         directory.open_shard(0, Draw(log_bytes).epoch(), Attempt::default())
     };
     let start = with_size(2 * LOG_BYTES).unwrap();
@@ -256,7 +256,7 @@ fn a_log_that_is_made_larger_or_smaller_keeps_what_is_in_it() {
 fn an_engine_takes_what_its_log_has_room_for() {
     let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
     let disk = CrashDisk::default();
-    let mut directory = {
+    let directory = {
         let mut salts = Draw(1);
         let options = options(Path::new("/data"), runtime.path(), 7);
         Directory::open_on(Arc::new(disk), options, (1, 2), Box::new(move || salts.bits())).unwrap()

@@ -25,7 +25,7 @@ fn open(disk: &CrashDisk, runtime: &Path, seed: u64) -> ShardStart {
     options.log_bytes = 4096;
     let mut salts = Draw(seed);
     let salt = Box::new(move || salts.bits());
-    let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
+    let directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt).unwrap();
     directory.open_shard(0, Draw(seed).epoch(), Attempt::default()).unwrap()
 }
 

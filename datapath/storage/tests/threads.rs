@@ -120,7 +120,7 @@ fn read_back(dirs: &Dirs) -> usize {
     let mut options = options(dirs.data.path(), runtime.path(), 9);
     options.runtime = runtime.path().to_owned();
     let mut draw = Draw(9);
-    let mut directory =
+    let directory =
         Directory::open_on(Arc::new(OsDisk), options, (0, 0), Box::new(move || draw.bits())).unwrap();
     directory.open_shard(0, Draw(9).epoch(), Attempt::default()).unwrap().old.len()
 }

@@ -50,7 +50,7 @@ impl Node {
         let log_bytes = NODE_LOG_BYTES.load(Ordering::Relaxed);
         let options = StorageOptions { log_bytes, ..options(Path::new("/data"), runtime, boot_id) };
         let salt = Box::new(move || salts.bits());
-        let mut directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt)?;
+        let directory = Directory::open_on(Arc::new(disk.clone()), options, (1, 2), salt)?;
         let recovered = directory.recover(0, fresh, NOW, config)?;
         let mut node = Node {
             engine: recovered.engine,
