@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicI64;
@@ -260,6 +262,43 @@ fn what_can_not_be_done_is_said_and_leaves_everything_as_it_was() {
     succeeded(&home.restore(&backup, "three", &["--from-cluster", "disk"]));
     let three = home.start("three");
     assert_eq!(three.ctl_ok(&["add", "k", "1"]), "6\n");
+}
+
+/// Two who ask at the same time: the one gets a backup, the other is told to come again, and when it does it gets one.
+#[test]
+fn of_two_backups_at_a_time_one_is_told_to_wait() {
+    let home = Home::new();
+    let daemon = home.start("one");
+    assert_eq!(daemon.ctl_ok(&["add", "k", "5"]), "5\n");
+    let ask = || {
+        let mut stream = support::connect(&home.path("one").join("daemon.sock"));
+        stream.write_all(b"{\"op\":\"backup\"}\n").expect("it takes a line");
+        stream
+    };
+    let answer = |stream: UnixStream| -> serde_json::Value {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    // Asked while the daemon stands still, both are there when it goes on. One of them may be through before it comes to the
+    // other, on a machine that is busy.
+    let mut refused = None;
+    for _ in 0..20 {
+        daemon.signal(Signal::STOP);
+        let asked = [ask(), ask(), ask()];
+        daemon.signal(Signal::CONT);
+        let (done, others): (Vec<_>, Vec<_>) =
+            asked.map(answer).into_iter().partition(|answer| answer["ok"] == true);
+        assert!(!done.is_empty(), "{others:?}");
+        refused = others.into_iter().next();
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("one that had to wait, in twenty times three");
+    assert_eq!(refused["code"], "busy", "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains("another backup")), "{refused}");
+    home.back_up(&daemon, "afterwards");
 }
 
 #[test]

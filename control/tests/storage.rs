@@ -101,6 +101,13 @@ fn continued(daemon: &Daemon) -> Vec<bool> {
     shards.iter().map(|shard| shard["kept"]["epoch_continued"].as_bool().expect("kept")).collect()
 }
 
+fn wait_until_durable(daemon: &Daemon) {
+    support::wait_until("everything to be durable", || {
+        let shards = status(daemon)["shards"].as_array().expect("shards").clone();
+        shards.iter().all(|shard| shard["kept"]["durable_lag_seqs"] == 0)
+    });
+}
+
 /// Some of each kind, enough for both shards.
 fn write(daemon: &Daemon) {
     for n in 0..8 {
@@ -168,10 +175,7 @@ fn a_crash_of_the_machine_takes_only_what_was_not_durable() {
         home.configure(&format!("sync = {sync:?}"));
         let daemon = home.start();
         write(&daemon);
-        support::wait_until("everything to be durable", || {
-            let shards = status(&daemon)["shards"].as_array().expect("shards").clone();
-            shards.iter().all(|shard| shard["kept"]["durable_lag_seqs"] == 0)
-        });
+        wait_until_durable(&daemon);
         daemon.end_with(Signal::KILL);
         home.reboot();
         let daemon = home.start();
@@ -382,6 +386,40 @@ fn a_flipped_byte_in_any_file_is_named_and_the_rest_is_served() {
         let _ = std::fs::remove_dir_all(home.path("one"));
     }
     assert!(seen >= 5, "identity, logs, snapshots: {seen}");
+}
+
+/// The same for the logs in memory, which a killed daemon leaves behind: what is damaged there is not believed, and what was
+/// durable comes from the disk.
+#[test]
+fn a_flipped_byte_in_a_log_in_memory_is_named_and_what_was_durable_is_served() {
+    let home = Home::new();
+    let daemon = home.start();
+    write(&daemon);
+    wait_until_durable(&daemon);
+    daemon.end_with(Signal::KILL);
+    let files = home.files();
+    let rings: Vec<PathBuf> =
+        (0..2).map(|shard| home.path(&format!("one/log/shard-00{shard}.ring"))).collect();
+    let whole: Vec<Vec<u8>> = rings.iter().map(|ring| std::fs::read(ring).expect("it is there")).collect();
+    // Its header, and the first record behind it.
+    for (damaged, at, named) in
+        [(0, 64, ""), (1, 64, ""), (0, 4096 + 40, "at byte 4096"), (1, 4096 + 40, "at byte 4096")]
+    {
+        for ((path, bytes), (ring, ring_bytes)) in files.iter().zip(rings.iter().zip(&whole).cycle()) {
+            std::fs::write(path, bytes).expect("own file");
+            std::fs::write(ring, ring_bytes).expect("own file");
+        }
+        let mut bytes = whole[damaged].clone();
+        bytes[at] ^= 0x40;
+        std::fs::write(&rings[damaged], bytes).expect("own file");
+        let daemon = home.start();
+        let said = status(&daemon)["storage"]["findings"].to_string();
+        let shown = format!("log/shard-00{damaged}.ring: {named}");
+        assert!(said.contains(&shown), "byte {at} of {damaged}: {said}");
+        assert_written(&daemon);
+        assert_eq!(continued(&daemon), [damaged != 0, damaged != 1], "byte {at}");
+        daemon.end_with(Signal::KILL);
+    }
 }
 
 /// `body` in a mount namespace of its own, or the reason why there is none here.

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod clients;
 pub mod config;
 pub mod engine;
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("fold", wire::fold),
     ("engine", engine::engine),
     ("snapshot", engine::snapshot),
+    ("backup", backup::backup),
     ("ring", ring::ring),
     ("segment", segment::segment),
     ("segment_mutated", segment::segment_mutated),

@@ -107,6 +107,7 @@ replays!(
     fold,
     engine,
     snapshot,
+    backup,
     ring,
     segment,
     segment_mutated,

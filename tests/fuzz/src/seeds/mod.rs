@@ -4,6 +4,7 @@
 //! sent, from a real segment and from the reference configuration. They are committed; `seeds` writes them again after a
 //! change of a format.
 
+mod backups;
 mod configs;
 mod engines;
 mod frames;
@@ -40,6 +41,7 @@ impl Seed {
 /// If a golden file is not what it should be.
 pub fn all() -> Vec<Seed> {
     let mut seeds = frames::seeds();
+    seeds.extend(backups::seeds());
     seeds.extend(configs::seeds());
     seeds.extend(engines::seeds());
     seeds.extend(rings::seeds());
