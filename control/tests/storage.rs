@@ -403,7 +403,7 @@ fn a_flipped_byte_in_a_log_in_memory_is_named_and_what_was_durable_is_served() {
     let whole: Vec<Vec<u8>> = rings.iter().map(|ring| std::fs::read(ring).expect("it is there")).collect();
     // Its header, and the first record behind it.
     for (damaged, at, named) in
-        [(0, 64, ""), (1, 64, ""), (0, 4096 + 40, "at byte 4096"), (1, 4096 + 40, "at byte 4096")]
+        [(0, 64, ""), (1, 64, ""), (0, 4096 + 16, "at byte 4096"), (1, 4096 + 16, "at byte 4096")]
     {
         for ((path, bytes), (ring, ring_bytes)) in files.iter().zip(rings.iter().zip(&whole).cycle()) {
             std::fs::write(path, bytes).expect("own file");
