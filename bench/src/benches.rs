@@ -1,5 +1,6 @@
 //! All benches in one place: the command line, `all`, the quick tests and the report are made from this table.
 
+use crate::catch_up;
 use crate::etcd;
 use crate::heal;
 use crate::idle;
@@ -39,6 +40,7 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "seal", about: "sealing and opening a frame, and what that adds to a delta; beside the checksum of frames that are not sealed", full_s: 12, run: seal::run },
     Bench { name: "scale", about: "how cost grows with keys, nodes, elements and actors; bytes of memory and on the wire", full_s: 40, run: scale::run },
     Bench { name: "heal", about: "two hosts that were cut apart for 1 s and 10 s, or fell out of the log, at 100 k keys: time until they are equal", full_s: 60, run: heal::run },
+    Bench { name: "catch-up", about: "what a host that comes back to a million keys with nothing costs those that write meanwhile", full_s: 60, run: catch_up::run },
     Bench { name: "ports", about: "AF_XDP in the driver, AF_XDP in generic mode, UDP sockets: latency and frames", full_s: 25, run: ports::run },
     Bench { name: "restart", about: "a killed daemon of a million keys, until it is ready with all of them", full_s: 60, run: restart::run },
     Bench { name: "idle", about: "processor time of five daemons that have nothing to do", full_s: 15, run: idle::run },

@@ -19,6 +19,8 @@ pub enum Quantity {
     Rate,
     /// Median over the limit's median.
     RatioP50,
+    /// 99th percentile over the limit's.
+    RatioP99,
     /// Rate over the limit's rate.
     RatioRate,
     /// How many times a rival's rate: the first one's.
@@ -78,6 +80,7 @@ impl Budget {
             Quantity::P999 => "p99.9",
             Quantity::Rate => "rate",
             Quantity::RatioP50 => "p50/limit",
+            Quantity::RatioP99 => "p99/limit",
             Quantity::RatioRate => "rate/limit",
             Quantity::RateOverRival => "rate/rival",
             Quantity::P99UnderRival => "rival p99/p99",
@@ -91,9 +94,11 @@ impl Budget {
         match self.quantity {
             Quantity::P50 | Quantity::P99 | Quantity::P999 => amount(row.unit(), value),
             Quantity::Rate => amount(Unit::Rate(""), value),
-            Quantity::RatioP50 | Quantity::RatioRate | Quantity::RateOverRival | Quantity::P99UnderRival => {
-                times(value) + "x"
-            }
+            Quantity::RatioP50
+            | Quantity::RatioP99
+            | Quantity::RatioRate
+            | Quantity::RateOverRival
+            | Quantity::P99UnderRival => times(value) + "x",
         }
     }
 
@@ -106,6 +111,7 @@ impl Budget {
             Quantity::P999 => Some(numbers.p999),
             Quantity::Rate => Some(numbers.rate_per_s),
             Quantity::RatioP50 => row.ratio_p50(),
+            Quantity::RatioP99 => row.ratio_p99(),
             Quantity::RatioRate => {
                 row.limit.as_ref().map(|limit| ratio(numbers.rate_per_s, limit.numbers().rate_per_s))
             }

@@ -31,6 +31,7 @@
 
 pub mod benches;
 pub mod budget;
+pub mod catch_up;
 pub mod engines;
 pub mod etcd;
 pub mod heal;
