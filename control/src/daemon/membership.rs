@@ -9,7 +9,7 @@
 //!
 //! A member becomes a peer when a session with it was made: then it has proved who it is and said where its frames go. It
 //! stays one when it dies, because death is a guess of others and its operations are nobody's to forget; the engine
-//! itself sees who answers.
+//! itself sees who answers. It stays one over restarts, too: see [`super::known`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,7 @@ pub async fn attend(daemon: Arc<Daemon>) {
 
 /// Makes a member a peer, if it is none at this address yet.
 async fn take_up(daemon: &Daemon, member: &MemberView) {
+    daemon.known.note(member);
     let entry = Entry { node: member.node, address: member.address };
     let known = daemon.roster.find(member.node);
     if known.is_some_and(|(_, known)| known == entry) {

@@ -30,6 +30,7 @@ mod forget;
 mod http;
 mod identity;
 mod interface;
+mod known;
 mod membership;
 mod namespaces;
 mod neighbours;
@@ -82,6 +83,7 @@ pub struct Daemon {
     /// `None`: in memory only.
     storage: Option<storage::About>,
     forgotten: forget::Forgotten,
+    known: known::Known,
     port_mode: PortMode,
     /// Held for its link to the interface: dropping it would end the frames.
     program: Option<Mutex<XdpProgram>>,

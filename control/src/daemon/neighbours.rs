@@ -139,7 +139,9 @@ impl Neighbours {
     async fn look(&self) -> Result<bool, rtnetlink::Error> {
         let table = self.table().await?;
         let mut all_known = true;
-        for (slot, peer) in (0u16..).zip(self.roster.entries().iter().map(|entry| entry.address)) {
+        let addresses = self.roster.entries().into_iter().map(|entry| entry.address);
+        // Who has not been met in this run is nowhere yet.
+        for (slot, peer) in (0u16..).zip(addresses).filter(|(_, peer)| !peer.is_unspecified()) {
             let next_hop = self.next_hop(peer).await.unwrap_or(peer);
             let entry = table.get(&next_hop);
             if let Some(mac) = entry.and_then(|entry| entry.mac) {

@@ -113,7 +113,7 @@ fn open_xdp(config: &Config, interface: &Interface, mode: Mode) -> Result<(OpenP
         port_count: config.cluster.shards,
         local: config.network.address,
         control_port: config.security.as_ref().map(|_| config.network.control_port),
-        sources: peer_addresses(config),
+        sources: peer_addresses(config).into_iter().filter(|source| !source.is_unspecified()).collect(),
     };
     let mut program =
         XdpProgram::attach(&interface.name, &program_config, mode).map_err(|error| error.to_string())?;
@@ -147,7 +147,7 @@ fn open_udp(config: &Config) -> Result<OpenPorts, String> {
     Ok(ports)
 }
 
-/// The peers' addresses in slot order.
+/// The peers' addresses in slot order; unspecified where a peer has to be met first.
 #[must_use]
 pub fn peer_addresses(config: &Config) -> Vec<IpAddr> {
     config.peers.iter().map(|peer| peer.address).collect()

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::attach::Clients;
 use super::forget::Forgotten;
 use super::identity::Identity;
+use super::known::Known;
 use super::namespaces::InForce;
 use super::neighbours::{KnownRoutes, Neighbours};
 use super::notify::Service;
@@ -60,7 +61,7 @@ pub fn run(config: Config, options: Options) -> Result<(), RunError> {
     runtime.block_on(daemon(config, options))
 }
 
-async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
+async fn daemon(mut config: Config, options: Options) -> Result<(), RunError> {
     // First, so that a signal during the start is not lost and not deadly.
     let mut signals = Signals::new(&options)?;
     let service = Service::from_environment();
@@ -69,17 +70,21 @@ async fn daemon(config: Config, options: Options) -> Result<(), RunError> {
     let _lock = directory::lock(&config.paths.lock())?;
     let forgotten = Forgotten::open(&config)?;
     let identity = Identity::draw(config.node.id, forgotten.generation())?;
-    let prepared = storage::open(&config, &identity, forgotten)?;
+    let known = Known::open(&config, &forgotten);
+    let as_written = config.clone();
+    config.peers.extend(known.peers());
+    let prepared = storage::open(&config, &identity, forgotten, known)?;
     let (members, hub) = membership::open(&config, &prepared, &identity)?.unzip();
     rights.take_up()?;
     let netlink = interface::netlink()?;
     let ports = ports::open(&config, &netlink).await?;
     let rights = rights.give_up(&config, ports.program.as_ref())?;
     look_at_file(&options);
+    let live = Live::new(options.file, &as_written, options.log);
     let (segment, writers) =
         Segment::create(&segment_config(&config, &prepared)).map_err(StartError::Segment)?;
     let Running { daemon, mut tasks, threads } =
-        start(config, options, prepared, members, Opened { netlink, ports, writers, rights }).await?;
+        start(config, live, prepared, members, Opened { netlink, ports, writers, rights }).await?;
     if let Some(hub) = hub {
         // Only now: whoever hears of this node sends it frames.
         tasks.spawn(hub);
@@ -125,7 +130,7 @@ struct Opened {
 /// Starts the workers and the control thread's tasks.
 async fn start(
     config: Config,
-    options: Options,
+    live: Live,
     prepared: Prepared,
     members: Option<Members>,
     opened: Opened,
@@ -161,7 +166,6 @@ async fn start(
     // Unreadable counters only mean that a few frames of the start are taken for later ones.
     let drops = ports.program.as_ref().map(|program| program.drop_counters().unwrap_or_default());
     let observer = Observer::new(config.cluster.shards, workers.count());
-    let live = Live::new(options.file, &config, options.log);
     let daemon = Arc::new(Daemon {
         observer,
         live,
@@ -173,6 +177,7 @@ async fn start(
         reader,
         storage: about,
         forgotten: prepared.forgotten,
+        known: prepared.known,
         port_mode,
         program: ports.program.map(std::sync::Mutex::new),
         unserved_before_start: super::no_socket(&drops.unwrap_or_default()),

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use super::forget::Forgotten;
 use super::identity::Identity;
+use super::known::Known;
 use super::workers::{Workers, engine_config};
 use super::{Daemon, StartError};
 use crate::config::{Config, Storage, StorageMode, SyncChoice};
@@ -47,6 +48,8 @@ pub struct Prepared {
     pub kept: Option<Kept>,
     /// Nodes that are no members any more.
     pub forgotten: Forgotten,
+    /// Members of earlier runs, and of this one.
+    pub known: Known,
 }
 
 /// A data directory that was opened and recovered from.
@@ -73,12 +76,17 @@ pub struct About {
 ///
 /// # Errors
 /// [`StartError::Storage`], [`StartError::Engine`]. Nothing is left behind but directories that were made.
-pub fn open(config: &Config, identity: &Identity, forgotten: Forgotten) -> Result<Prepared, StartError> {
+pub fn open(
+    config: &Config,
+    identity: &Identity,
+    forgotten: Forgotten,
+    known: Known,
+) -> Result<Prepared, StartError> {
     let now = Instant { monotonic_ns: lattice_segment::monotonic_ns(), wall_ns: super::workers::wall_ns() };
     if config.storage.mode == StorageMode::Memory {
         let engine = |shard| Engine::in_memory(engine_config(config, identity, identity.actor, shard), now);
         let engines = (0..config.cluster.shards).map(engine).collect::<Result<_, _>>()?;
-        return Ok(Prepared { engines, kept: None, forgotten });
+        return Ok(Prepared { engines, kept: None, forgotten, known });
     }
     let directory = Directory::open(options(config)?)?;
     forgotten.set_aside(&config.paths.logs())?;
@@ -106,7 +114,7 @@ pub fn open(config: &Config, identity: &Identity, forgotten: Forgotten) -> Resul
         engines.push(engine);
         keepers.push((shard, recovered.keeper));
     }
-    Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }), forgotten })
+    Ok(Prepared { engines, kept: Some(Kept { directory, keepers, about }), forgotten, known })
 }
 
 /// Does something for each shard, on as many threads as there are processors; what came of it, in the order of shards.

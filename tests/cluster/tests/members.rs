@@ -7,12 +7,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{CONVERGE_TIMEOUT, Writer, assert_exact, clients};
+use lattice_client::{Ack, Error};
 use lattice_cluster::{Cluster, ClusterSpec, Environment, Fabric, Faults, admin, require, wait};
 use lattice_members::pki::Authority;
 
 /// Within which a death is noticed, and what a machine that is busy with other things may add to it.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(1);
+/// A wait that is meant to end without what it waits for.
+const IN_VAIN: Duration = Duration::from_millis(400);
 /// Pause between two looks at a daemon.
 const LOOK: Duration = Duration::from_millis(10);
 const HOSTS: usize = 3;
@@ -107,6 +110,37 @@ fn a_killed_host_is_noticed_within_two_seconds_and_one_that_stands_still_for_a_s
     cluster.restart(1).unwrap();
     wait_all_alive(&cluster);
     cluster.wait_peers_up().unwrap();
+}
+
+/// A member is one until it is forgotten, also for a host that was started while it was away: or a majority would be one of
+/// those who happened to be there.
+#[test]
+fn a_restarted_host_counts_members_that_it_has_not_met_again() {
+    let Some(mut cluster) = start(Fabric::Bridge) else { return };
+    wait_all_alive(&cluster);
+    let add = |cluster: &Cluster, ack, timeout| {
+        common::connect(&cluster.hosts()[0].socket()).counter("counted").unwrap().add_with(1, ack, timeout)
+    };
+    add(&cluster, Ack::All, CONVERGE_TIMEOUT).unwrap();
+    cluster.daemon(1).kill().unwrap();
+    cluster.daemon(2).kill().unwrap();
+    cluster.daemon(0).kill().unwrap();
+    cluster.restart(0).unwrap();
+    for ack in [Ack::Majority, Ack::All] {
+        match add(&cluster, ack, IN_VAIN) {
+            Err(Error::NotReached { reached, .. }) => assert_eq!((reached.members, reached.peers), (3, 0)),
+            other => panic!("{ack}: {other:?}"),
+        }
+    }
+    // What is not met has no address, and nothing goes there.
+    let status = admin::ask(&cluster.hosts()[0].socket(), "status").unwrap();
+    let peers = status["peers"].as_array().unwrap();
+    assert!(peers.iter().all(|peer| peer["address"] == "0.0.0.0" && peer["up"] == false), "{status}");
+    cluster.restart(1).unwrap();
+    assert_eq!(add(&cluster, Ack::Majority, CONVERGE_TIMEOUT).unwrap().members, 3);
+    assert!(matches!(add(&cluster, Ack::All, IN_VAIN), Err(Error::NotReached { .. })));
+    cluster.restart(2).unwrap();
+    assert_eq!(add(&cluster, Ack::All, CONVERGE_TIMEOUT).unwrap().peers, 2);
 }
 
 #[test]

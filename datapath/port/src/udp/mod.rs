@@ -46,7 +46,8 @@ const SOCKET_BUFFER_BYTES: usize = 2 << 20;
 pub struct UdpConfig {
     /// Own address; every socket is bound to it.
     pub local: IpAddr,
-    /// Addresses of the peers, in slot order; also the list of sources that are let in.
+    /// Addresses of the peers, in slot order; also the list of sources that are let in. An unspecified one is not known yet:
+    /// nothing goes there.
     pub peers: Vec<IpAddr>,
     /// UDP ports of the shards that this worker owns, at most [`MAX_UDP_PORTS`].
     pub udp_ports: Vec<u16>,
@@ -214,7 +215,8 @@ impl Port for UdpPort {
             self.stats.transmit_too_long += 1;
             return Err(TransmitError::TooLong);
         }
-        let Some(&address) = self.peers.get(usize::from(peer.0)) else {
+        let known = |address: &&IpAddr| !address.is_unspecified();
+        let Some(&address) = self.peers.get(usize::from(peer.0)).filter(known) else {
             self.stats.transmit_no_route += 1;
             return Err(TransmitError::NoRoute);
         };

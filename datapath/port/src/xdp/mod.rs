@@ -54,7 +54,7 @@ const KERNEL_TRANSMIT_BATCH: usize = 32;
 pub struct XdpConfig {
     /// Receive and transmit queue of the interface.
     pub queue: u32,
-    /// Addresses of the peers, in slot order.
+    /// Addresses of the peers, in slot order. An unspecified one is not known yet, and has no route.
     pub peers: Vec<IpAddr>,
     /// Frames of 2 KiB in the shared memory, half to receive and half to transmit: a power of two, 128..=65536.
     pub umem_frames: u32,
