@@ -158,6 +158,7 @@ mod tests {
             connected: true,
             rtt_us: None,
             epoch: format!("{:012x}", u64::from(generation) << 40 | 7),
+            run: format!("{generation:016x}"),
             seal: lattice_members::SealView::default(),
         }
     }
