@@ -38,6 +38,8 @@ pub const MAX_NAMESPACES: usize = 61;
 const OTHER_KIND: u8 = 62;
 /// The bit of a number that tells tables apart.
 const OTHER_TABLE: u8 = 0x80;
+/// The number of a cell that nobody has looked at: no mask of either table has its bit.
+const UNKNOWN: u8 = 0x7F;
 
 /// Who a client is: what the kernel said of the process when it connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -262,7 +264,7 @@ impl CellRules {
         Self {
             namespaces: Arc::new(Namespaces::free()),
             table: 0,
-            numbers: vec![0; cells + 1],
+            numbers: vec![UNKNOWN; cells + 1],
             counted: 0,
             to_count: 0,
             reserved: vec![0],
@@ -275,13 +277,21 @@ impl CellRules {
     pub(crate) fn set(&mut self, namespaces: Arc<Namespaces>, writer: &Writer) {
         self.count(u32::MAX, writer);
         self.settle();
-        self.reserved = vec![0; namespaces.rules.len()];
-        self.namespaces = namespaces;
-        self.table ^= OTHER_TABLE;
+        self.switch(namespaces);
         (self.counted, self.to_count) = (0, writer.cells_used());
         if self.to_count == 0 || self.namespaces.is_free {
             self.end_count();
         }
+    }
+
+    fn switch(&mut self, namespaces: Arc<Namespaces>) {
+        // While there were no rules no numbers were kept: those that are there may be of the table before, which had the same bit.
+        if self.namespaces.is_free {
+            self.numbers.fill(UNKNOWN);
+        }
+        self.reserved = vec![0; namespaces.rules.len()];
+        self.namespaces = namespaces;
+        self.table ^= OTHER_TABLE;
     }
 
     fn end_count(&mut self) {
@@ -515,6 +525,21 @@ mod tests {
         assert!(!rules.permits(after, 1) && !rules.permits(before, 3));
         assert_eq!(rules.judge_cell(after, 1, COUNTER, b"a/k"), Ok(()));
         assert!(rules.permits(after, 1) && !rules.permits(before, 1));
+    }
+
+    #[test]
+    fn numbers_from_before_a_time_without_rules_are_worth_nothing() {
+        let nobody = Some(Writers::default());
+        let table = |declared| Arc::new(Namespaces::new(Rule::default(), declared, false, 1));
+        let mut rules = CellRules::new(8);
+        rules.switch(table(vec![rule("open")]));
+        rules.made(1, COUNTER, b"open/k");
+        assert!(rules.permits(rules.rights_of(&who(0, &[])), 1));
+        rules.switch(Arc::new(Namespaces::free()));
+        rules.switch(table(vec![rule("a"), Rule { writers: nobody, ..rule("open") }]));
+        let rights = rules.rights_of(&who(0, &[]));
+        assert!(!rules.permits(rights, 1));
+        assert_eq!(rules.judge_cell(rights, 1, COUNTER, b"open/k"), Err(Denied::Access));
     }
 
     #[test]
