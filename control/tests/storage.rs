@@ -400,16 +400,20 @@ fn a_flipped_byte_in_a_log_in_memory_is_named_and_what_was_durable_is_served() {
     let files = home.files();
     let rings: Vec<PathBuf> =
         (0..2).map(|shard| home.path(&format!("one/log/shard-00{shard}.ring"))).collect();
-    let whole: Vec<Vec<u8>> = rings.iter().map(|ring| std::fs::read(ring).expect("it is there")).collect();
+    let whole: Vec<(PathBuf, Vec<u8>)> =
+        rings.iter().map(|ring| (ring.clone(), std::fs::read(ring).expect("it is there"))).collect();
     // Its header, and the first record behind it.
     for (damaged, at, named) in
         [(0, 64, ""), (1, 64, ""), (0, 4096 + 16, "at byte 4096"), (1, 4096 + 16, "at byte 4096")]
     {
-        for ((path, bytes), (ring, ring_bytes)) in files.iter().zip(rings.iter().zip(&whole).cycle()) {
-            std::fs::write(path, bytes).expect("own file");
-            std::fs::write(ring, ring_bytes).expect("own file");
+        // What the daemon before has made meanwhile is of another history: a snapshot of its new epoch, say.
+        for (path, _) in home.files() {
+            std::fs::remove_file(path).expect("own file");
         }
-        let mut bytes = whole[damaged].clone();
+        for (path, bytes) in files.iter().chain(&whole) {
+            std::fs::write(path, bytes).expect("own file");
+        }
+        let mut bytes = whole[damaged].1.clone();
         bytes[at] ^= 0x40;
         std::fs::write(&rings[damaged], bytes).expect("own file");
         let daemon = home.start();

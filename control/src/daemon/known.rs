@@ -16,6 +16,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -123,7 +124,7 @@ fn read(data: &Path) -> io::Result<Vec<Member>> {
 fn write(data: &Path, members: &[Member]) -> io::Result<()> {
     let json = serde_json::to_string(members)?;
     let beside = data.join(FILE).with_extension("new");
-    let mut file = File::create(&beside)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
     writeln!(file, "{json}\n{}", checksum(&json))?;
     file.sync_all()?;
     fs::rename(&beside, data.join(FILE))?;
