@@ -226,6 +226,9 @@ class Waiting(unittest.TestCase):
 
             thread = threading.Thread(target=interrupt)
             thread.start()
+            # Whoever starts this in the background has it ignore the signal.
+            before = signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.addCleanup(signal.signal, signal.SIGINT, before)
             with self.assertRaises(KeyboardInterrupt):
                 waiting.set()
                 ticket.wait(PATIENCE, "all")

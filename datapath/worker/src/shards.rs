@@ -257,7 +257,7 @@ struct Syncs {
 }
 
 impl Syncs {
-    const GAP_BUSY_NS: u64 = 50_000;
+    const GAP_BUSY_NS: u64 = 200_000;
     const GAP_QUIET_NS: u64 = 10_000;
     const BUSY_NS: u64 = 10_000_000;
     const LATEST_NS: u64 = 200_000;

@@ -16,7 +16,7 @@ const ENOUGH_TURNS: usize = 200_000;
 /// The turns of the rig are so far apart.
 const TURN_NS: u64 = 10_000;
 /// Over all shards, slices are so far apart while there are writes.
-const GAP_BUSY_NS: u64 = 50_000;
+const GAP_BUSY_NS: u64 = 200_000;
 
 /// Two nodes that have not met. The first has written what its log does not hold any more.
 fn filled() -> (Cluster, Client) {
