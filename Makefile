@@ -78,7 +78,7 @@ sim: deps
 zoo: deps
 	cargo run --release --target-dir $(TARGET)/zoo -p lattice-sim --features zoo -- zoo
 	cargo test --target-dir $(TARGET)/zoo -p lattice-wire -p lattice-engine --features lattice-wire/zoo,lattice-engine/zoo \
-		--test zoo --test hostile_world --test aliases --test forgetting
+		--test zoo --test hostile_world --test aliases --test forgetting --test folding
 	RUSTFLAGS="$${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir $(TARGET)/loom \
 		-p lattice-segment --features zoo --test loom
 

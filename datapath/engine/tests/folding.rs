@@ -375,6 +375,13 @@ fn fold_dead_epoch(stage: &mut Stage) {
 
 #[test]
 fn an_entry_that_is_in_a_slot_is_not_taken_again() {
+    // Of a host that has not folded, and beside the slot, which by itself takes such entries away.
+    let slot = SyncItem::CounterEntry { actor: ActorId::fold_slot(2, 1), increments: 40, decrements: 2 };
+    takes_no_entry_again(&[]);
+    takes_no_entry_again(&[slot]);
+}
+
+fn takes_no_entry_again(beside: &[SyncItem<'_>]) {
     let mut stage = stage_with_dead_epoch();
     let before = stage.engine.state_digest();
     fold_dead_epoch(&mut stage);
@@ -386,8 +393,7 @@ fn an_entry_that_is_in_a_slot_is_not_taken_again() {
     let request = sent.iter().find(|(_, header, _)| header.frame_type == FrameType::SyncRequest).unwrap();
     assert_ne!(request.1.lo, 0, "it says what it has folded");
     let id = lattice_wire::SyncRequest::decode(&request.2).unwrap().sync_id;
-    // A host that has not folded, an old copy of one that has, and what none of them can say.
-    let items = [
+    let begin = [
         SyncItem::Begin { full_walk: true, keys: 1 },
         SyncItem::VectorRange { actor: puppet(0), first: 1, last: 99 },
         SyncItem::VectorRange { actor: DEAD, first: 1, last: 4 },
@@ -395,11 +401,11 @@ fn an_entry_that_is_in_a_slot_is_not_taken_again() {
         SyncItem::Key { kind: Kind::Counter, key: b"key" },
         SyncItem::Touch { actor: DEAD, seq: 4 },
         SyncItem::CounterEntry { actor: DEAD, increments: 40, decrements: 2 },
-        SyncItem::CounterEntry { actor: ActorId::fold_slot(2, 1), increments: 40, decrements: 2 },
-        SyncItem::KeyEnd,
-        SyncItem::End,
     ];
+    let items: Vec<SyncItem<'_>> =
+        begin.iter().chain(beside).chain(&[SyncItem::KeyEnd, SyncItem::End]).cloned().collect();
     stage.sync_data(id, 0, &items).unwrap();
+    assert_eq!(stage.engine.state_digest(), folded, "not even until the next pass over the keys");
     stage.run(100 * MS);
     assert_eq!(stage.engine.stats().syncs_completed, 2);
     assert_eq!(stage.engine.state_digest(), folded);
@@ -448,4 +454,33 @@ fn a_walk_that_has_not_told_the_names_shows_no_slot() {
     let before = stage.engine.state_digest();
     stage.run(200 * MS);
     assert_ne!(stage.engine.state_digest(), before, "now it is folded");
+}
+
+#[cfg(feature = "zoo")]
+#[test]
+fn the_zoos_bugs_are_found() {
+    use lattice_zoo::{Bug, Checker};
+    let tests: [(&str, fn()); 4] = [
+        (
+            "a_member_agrees_to_what_it_knows_itself_and_heeds_only_what_it_agreed_to",
+            a_member_agrees_to_what_it_knows_itself_and_heeds_only_what_it_agreed_to,
+        ),
+        (
+            "who_goes_on_in_a_folded_epoch_is_told_that_it_is_over",
+            who_goes_on_in_a_folded_epoch_is_told_that_it_is_over,
+        ),
+        ("an_entry_that_is_in_a_slot_is_not_taken_again", an_entry_that_is_in_a_slot_is_not_taken_again),
+        (
+            "a_walk_that_has_not_told_the_names_shows_no_slot",
+            a_walk_that_has_not_told_the_names_shows_no_slot,
+        ),
+    ];
+    for &bug in Bug::ALL {
+        let Checker::Test("lattice-engine", name) = bug.checker() else { continue };
+        let Some((_, test)) = tests.into_iter().find(|(known, _)| *known == name) else { continue };
+        lattice_zoo::arm(Some(bug));
+        let survives = std::panic::catch_unwind(test).is_ok();
+        lattice_zoo::arm(None);
+        assert!(!survives, "{bug} survives {name}");
+    }
 }
