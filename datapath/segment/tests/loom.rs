@@ -490,6 +490,7 @@ fn nobody_is_inside_beside_the_owner() {
         lock.lock_as(1).with_mut(add_one);
         lock.lock_as(1).with_mut(add_one);
         other.join().unwrap();
+        // SAFETY: as in `add_one`.
         assert_eq!(lock.lock_as(3).with(|count| unsafe { *count }), 5);
     });
 }
